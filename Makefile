@@ -1,0 +1,80 @@
+# Needs Python 3.11 or newer and the package registries; scripts/find-uv brings uv where there is none.
+# Written for GNU make 3.81, which is what macOS has.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+UV := scripts/uv
+BIN := .venv/bin
+RUNTIME := .celldock/runtime/python3.13
+LAYERS := runtime core columns
+# More words for pytest: make test ARGS="-x -k publish"
+ARGS :=
+
+export_group = $(UV) export --frozen --quiet --only-group $(1) --no-emit-project --no-header
+
+.PHONY: help setup lock check-lock build build-local runtime sizes format lint test test-unit demo clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Create or update .venv from the lock
+	@$(UV) sync --frozen --quiet
+
+lock: ## Resolve uv.lock anew and export the layers' requirements from it
+	$(UV) lock
+	@set -e; for layer in $(LAYERS); do \
+		$(call export_group,$$layer) > layers/$$layer/requirements.txt; \
+	done
+
+check-lock: ## Fail where pyproject.toml, uv.lock and the layers' requirements disagree
+	@$(UV) lock --check --quiet || { echo "uv.lock is not in step with pyproject.toml: run make lock" >&2; exit 1; }
+	@set -e; for layer in $(LAYERS); do \
+		$(call export_group,$$layer) | diff -u layers/$$layer/requirements.txt - \
+			|| { echo "layers/$$layer/requirements.txt is not in step with uv.lock: run make lock" >&2; exit 1; }; \
+	done
+
+build: setup ## Build functions and layers for AWS Lambda (sam build) into .aws-sam/build
+	@$(BIN)/python scripts/build.py
+
+build-local: setup ## Build them for this machine: the same on Linux x86_64, .aws-sam/local elsewhere
+	@$(BIN)/python scripts/build.py --local
+
+sizes: build ## Show what each function carries, against Lambda's limit
+	@$(BIN)/python scripts/layer_sizes.py
+
+runtime: $(RUNTIME).stamp ## Lay out what AWS's own python3.13 runtime brings, for the local sandboxes
+
+# Exactly the locked group: whatever an older lock left behind goes first.
+$(RUNTIME).stamp: uv.lock .python-version | setup
+	@rm -rf $(RUNTIME) $@
+	@mkdir -p $(RUNTIME)
+	@$(call export_group,lambda-runtime) > $(RUNTIME).txt
+	@$(UV) pip install --quiet --python $(BIN)/python --target $(RUNTIME) --compile-bytecode \
+		--no-deps --require-hashes -r $(RUNTIME).txt
+	@mv $(RUNTIME).txt $@
+
+format: setup ## Format the code and apply the safe fixes
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+lint: setup check-lock ## Check style, types, the arrows of the house, the template
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	scripts/sam validate --lint --template template.yaml
+	$(if $(wildcard scripts/draw_workflow.py),$(BIN)/python scripts/draw_workflow.py --check)
+
+test: setup build build-local runtime ## Run all tests, with all that they need
+	@command -v bwrap > /dev/null || echo "note: no bubblewrap on PATH: function sandboxes are plain processes"
+	$(BIN)/pytest $(ARGS)
+
+test-unit: setup ## Run the tests that need neither build nor local stack
+	$(BIN)/pytest tests/unit tests/template $(ARGS)
+
+demo: setup build-local runtime ## The whole path on this machine, on real data
+	@$(BIN)/python -m celldock_cli.demo
+
+clean: ## Delete what was built; .venv, .tools and the local stack's data stay
+	rm -rf .aws-sam .celldock/layers .celldock/runtime .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	find cli functions layers local scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
