@@ -1,0 +1,24 @@
+"""The words in which findings speak of the rows of obs and var."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Noun(NamedTuple):
+    """What a row is called, singular and plural."""
+
+    one: str
+    many: str
+
+    def of(self, number: int) -> str:
+        """`1 cell`, `2,000 cells`."""
+        return f"{number:,} {self.one if number == 1 else self.many}"
+
+
+ROWS = {"obs": Noun("cell", "cells"), "var": Noun("gene", "genes"), "raw.var": Noun("gene", "genes")}
+
+
+def shape(rows: int, columns: int) -> str:
+    """A matrix's shape in words: `20 cells × 10 genes`."""
+    return f"{ROWS['obs'].of(rows)} × {ROWS['var'].of(columns)}"
