@@ -1,0 +1,116 @@
+"""What a derivative format is. A new format is one module that implements `Format` and one line in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from celldock.h5ad.headers import Header
+from celldock.h5ad.source import ByteSource
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A contiguous block of cells: rows `[start, stop)` of obs, the unit of one worker."""
+
+    index: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Omission:
+    """An element of the file (`where`: its path) that an artifact leaves out, and why."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FormatPlan:
+    """Whether a format can hold the file and, if so, in which partitions and without what.
+
+    `reason` is set where it cannot, `omitted` lists what a feasible artifact still leaves out.
+    """
+
+    format: str
+    version: str
+    feasible: bool
+    reason: str
+    partitions: tuple[Partition, ...]
+    omitted: tuple[Omission, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict` after a trip through JSON."""
+        return cls(
+            format=data["format"],
+            version=data["version"],
+            feasible=data["feasible"],
+            reason=data["reason"],
+            partitions=tuple(Partition(**partition) for partition in data["partitions"]),
+            omitted=tuple(Omission(**omission) for omission in data["omitted"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """One stored file of an artifact: `path` relative to the artifact's root, its bytes and SHA-256 (hex)."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one partition left behind."""
+
+    partition: Partition
+    files: tuple[FileRecord, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A document for `json.dumps`; `from_json` gives an equal part back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The part that `to_json` wrote, also after a trip through JSON."""
+        return cls(Partition(**data["partition"]), tuple(FileRecord(**file) for file in data["files"]))
+
+
+class Sink(Protocol):
+    """Where a format puts its files: a folder of the work area on S3, or a local folder."""
+
+    def put(self, path: str, local: Path) -> FileRecord:
+        """Stores a finished local file under `path` (relative, `/`-separated); the same path twice overwrites.
+
+        The local file stays; whoever made it removes it.
+        """
+        ...
+
+    @property
+    def scratch(self) -> Path:
+        """A local folder for files in the making; emptied by the owner."""
+        ...
+
+
+class Format(Protocol):
+    """A derivative format. All three calls may be repeated with the same outcome."""
+
+    name: str
+    version: str
+
+    def plan(self, header: Header) -> FormatPlan:
+        """Decides from headers alone."""
+        ...
+
+    def convert(self, source: ByteSource, header: Header, partition: Partition, sink: Sink) -> Part:
+        """Converts one partition, in memory bounded by the partition."""
+        ...
+
+    def assemble(self, header: Header, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:
+        """Finishes the artifact from its parts (all of them, in order) and returns all of its files."""
+        ...
