@@ -1,0 +1,60 @@
+"""The step Validate on S3: the rules over the pinned upload become a report, in the work area and for the submitter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celldock.catalog.keys import PLAN, VALIDATE
+from celldock.catalog.records import DEFAULT_SCHEMA_VERSIONS, Submission
+from celldock.catalog.work import StepManifest, fingerprint
+from celldock.cloud.objects import ObjectStore
+from celldock.cloud.reports import ReportStore
+from celldock.cloud.steps.planning import REFUSAL, load_plan
+from celldock.cloud.work import WorkArea
+from celldock.errors import InvalidSubmission
+from celldock.report import FileFacts, Report
+from celldock.schema import Schema, load_schema, validate
+
+_REPORT_FILE = "report.json"
+
+
+def validate_submission(inbox: ObjectStore, artifacts: ObjectStore, submission: Submission) -> dict[str, Any]:
+    """The verdict, and where its report lies in the inbox; each run writes the report under its own number."""
+    work = WorkArea(artifacts, submission.version_id, submission.run)
+    schema = load_schema(DEFAULT_SCHEMA_VERSIONS[0])
+    mark = fingerprint(VALIDATE.name, submission.version_id, {"schema_version": schema.version})
+    manifest = work.find(VALIDATE, mark) or _make(inbox, work, submission, schema, mark)
+    stored = manifest.file(_REPORT_FILE)
+    report = Report.from_json(work.store.get_json(stored.key, stored.object_version))
+    report_key = ReportStore(inbox).put(submission.key, submission.version_id, submission.run, report)
+    return {
+        "valid": report.valid,
+        "report_key": report_key,
+        "report_bucket": inbox.bucket,
+        "schema_version": report.schema_version,
+        "errors": report.errors,
+        "warnings": report.warnings,
+    }
+
+
+def _make(inbox: ObjectStore, work: WorkArea, submission: Submission, schema: Schema, mark: str) -> StepManifest:
+    report = _report(inbox, work, submission, schema)
+    stored = work.store.put_json(work.key(f"{VALIDATE.name}/{_REPORT_FILE}"), report.to_json())
+    return work.finish(VALIDATE, mark, {"valid": report.valid}, [stored])
+
+
+def _report(inbox: ObjectStore, work: WorkArea, submission: Submission, schema: Schema) -> Report:
+    facts = FileFacts(
+        name=submission.key.rpartition("/")[2],
+        size=submission.size,
+        key=submission.key,
+        version_id=submission.version_id,
+        etag=submission.etag,
+    )
+    refusal = work.load(PLAN).result.get(REFUSAL)
+    if refusal is not None:
+        # Plan has read it already and could not; there is no need to look at a hostile file twice.
+        error = InvalidSubmission(**refusal)
+        return Report.refused(error, schema_version=schema.version, file=facts, schema_url=schema.url)
+    source = inbox.source(submission.key, submission.version_id, submission.size)
+    return validate(source, schema, header=load_plan(work).header, facts=facts)
