@@ -1,0 +1,28 @@
+"""Fixtures that more than one kind of test needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from celldock_local.checkout import BUILD, RUNTIME, require_built
+from celldock_local.stack import LocalStack
+from tests.dock import Dock
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "pbmc68k.h5ad"
+
+
+@pytest.fixture(scope="session")
+def dock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dock]:
+    """The whole stack, deployed once from what `make build` built."""
+    require_built()
+    with LocalStack(BUILD, tmp_path_factory.mktemp("stack"), runtime=RUNTIME) as stack:
+        yield Dock(stack)
+
+
+@pytest.fixture(scope="session")
+def example() -> Path:
+    """The real file that celldock ships."""
+    return EXAMPLE
