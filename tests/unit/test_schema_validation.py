@@ -270,6 +270,27 @@ def test_damaged_bytes_become_one_finding_and_the_other_rules_still_run(tmp_path
     assert "var.index.duplicates" in report.checked
 
 
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("obs/is_primary_data", "obs.columns.damaged"),
+        ("var/feature_is_filtered", "var.columns.damaged"),
+        ("obsm/X_umap", "obsm.damaged"),
+    ],
+)
+def test_damaged_values_are_found_before_anything_is_converted(tmp_path: Path, path: str, code: str) -> None:
+    def damage(file: h5py.File) -> None:
+        values = file[path][...]
+        del file[path]
+        dataset = file.create_dataset(path, values.shape, values.dtype, chunks=values.shape, compression="gzip")
+        dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        dataset.id.write_direct_chunk((0,) * values.ndim, b"not deflated at all")
+
+    report = report_of(tmp_path, damage)
+    assert found(report, code).where == path
+    assert len(report.findings) == 1
+
+
 def test_our_own_mistake_in_a_rule_is_not_the_submitters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("celldock.schema.rules.columns.column_length", lambda file, column: 1 // 0)
     with pytest.raises(ZeroDivisionError):

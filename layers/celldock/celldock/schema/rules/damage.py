@@ -1,0 +1,43 @@
+"""Rules that read everything which later steps read: damaged bytes are the submitter's to mend, not a failed run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from celldock.errors import InvalidSubmission
+from celldock.h5ad.frames import column_length, iter_blocks, read_array, read_column
+from celldock.report import Finding
+from celldock.schema.registry import Context, rule
+
+_ROWS = 65_536
+_BYTES = 32 << 20
+
+
+@rule("{frame}.columns.damaged")
+def columns_damaged(context: Context, *, frame: str) -> Iterator[Finding]:
+    """The values of every column can be read. Memory: one block of rows of one column."""
+    header = context.frame(frame)
+    for column in header.columns:
+        if column.kind == "unsupported":
+            continue
+        try:
+            for start, stop in iter_blocks(column_length(context.file, column), _ROWS):
+                read_column(context.file, column, start, stop)
+        except InvalidSubmission as error:
+            yield context.finding(column.path, error.message, suggestion=error.hint)
+
+
+@rule("obsm.damaged")
+def obsm_damaged(context: Context) -> Iterator[Finding]:
+    """The values of every array of obsm can be read. Memory: one block of rows of one array."""
+    for array in context.header.obsm:
+        if array.kind != "dense" or not array.shape:
+            continue
+        row_bytes = int(np.prod(array.shape[1:])) * np.dtype(array.dtype).itemsize
+        try:
+            for start, stop in iter_blocks(array.shape[0], max(1, min(_ROWS, _BYTES // max(1, row_bytes)))):
+                read_array(context.file, array, start, stop)
+        except InvalidSubmission as error:
+            yield context.finding(array.path, error.message, suggestion=error.hint)
