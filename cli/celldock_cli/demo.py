@@ -172,11 +172,18 @@ def _tells_publication(event: dict[str, Any]) -> bool:
 def _change(detail: dict[str, Any]) -> str:
     """`state RECEIVED → PROCESSING`, for the attributes that people follow."""
     old, new = detail["old"] or {}, detail["new"] or {}
-    followed = ("state", "step", "publication", "published", "latest_version")
+    followed = ("state", "step", "publication", "published")
     changes = [
-        f"{name} {old.get(name, '–')} → {new.get(name, '–')}" for name in followed if old.get(name) != new.get(name)
+        f"{name} {_word(old.get(name))} → {_word(new.get(name))}" for name in followed if old.get(name) != new.get(name)
     ]
-    return f"{detail['key']['sk']}: " + (", ".join(changes) or "details")
+    subject = detail["new"]["format"] + ": " if detail["entity"] == "artifact" and detail["new"] else ""
+    return subject + (", ".join(changes) or "details")
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value or "–")
 
 
 def truncated(file: Path) -> None:

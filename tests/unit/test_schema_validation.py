@@ -283,7 +283,8 @@ def test_damaged_values_are_found_before_anything_is_converted(tmp_path: Path, p
         values = file[path][...]
         del file[path]
         dataset = file.create_dataset(path, values.shape, values.dtype, chunks=values.shape, compression="gzip")
-        dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+        dataset.attrs["encoding-type"] = "array"
+        dataset.attrs["encoding-version"] = "0.2.0"
         dataset.id.write_direct_chunk((0,) * values.ndim, b"not deflated at all")
 
     report = report_of(tmp_path, damage)
