@@ -70,7 +70,7 @@ test: setup build build-local runtime ## Run all tests, with all that they need
 	$(BIN)/pytest $(ARGS)
 
 test-unit: setup ## Run the tests that need neither build nor local stack
-	$(BIN)/pytest tests/unit tests/template $(ARGS)
+	$(BIN)/pytest -n auto tests/unit tests/cloud $(ARGS)
 
 demo: setup build-local runtime ## The whole path on this machine, on real data
 	@$(BIN)/python -m celldock_cli.demo

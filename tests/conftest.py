@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from celldock_local.checkout import BUILD, RUNTIME, require_built
-from celldock_local.stack import LocalStack
-from tests.dock import Dock
+if TYPE_CHECKING:
+    from tests.dock import Dock
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pbmc68k.h5ad"
 
@@ -17,6 +17,11 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "pbmc68k.h5ad"
 @pytest.fixture(scope="session")
 def dock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dock]:
     """The whole stack, deployed once from what `make build` built."""
+    # Imported here: the local stack brings moto along, and the unit tests shall start in a moment.
+    from celldock_local.checkout import BUILD, RUNTIME, require_built
+    from celldock_local.stack import LocalStack
+    from tests.dock import Dock
+
     require_built()
     with LocalStack(BUILD, tmp_path_factory.mktemp("stack"), runtime=RUNTIME) as stack:
         yield Dock(stack)

@@ -213,6 +213,10 @@ LAMBDA = {
             {"Type": "AWS::S3::Bucket", "Properties": {"NotificationConfiguration": {"QueueConfigurations": []}}},
             "Odd (AWS::S3::Bucket) could not be created: the local stack does not know QueueConfigurations",
         ),
+        (
+            {"Type": "AWS::Events::Rule", "Properties": {"ScheduleExpression": "rate(5 minutes)"}},
+            "the local stack does not know the property ScheduleExpression",
+        ),
         (LAMBDA, "its Runtime is python3.9, but the local stack runs on python3.13"),
     ],
 )

@@ -153,7 +153,7 @@ COMPUTE = [
     Kind(
         "AWS::Lambda::Url",
         frozenset({"TargetFunctionArn", "AuthType", "Qualifier"}),
-        frozenset({"InvokeMode"}),
+        frozenset(),
         create=create_url,
         attributes=frozenset({"FunctionUrl", "FunctionArn"}),
     ),

@@ -138,7 +138,7 @@ MESSAGING = [
     ),
     Kind(
         "AWS::Events::Rule",
-        frozenset({"Description", "EventBusName", "EventPattern", "Name", "ScheduleExpression", "State", "Targets"}),
+        frozenset({"Description", "EventBusName", "EventPattern", "Name", "State", "Targets"}),
         frozenset({"RoleArn", "Tags"}),
         create=create_rule,
     ),

@@ -12,9 +12,9 @@ import pytest
 
 from celldock.catalog.records import Failure
 from celldock.catalog.states import VersionState
-from tests.unit.conftest import INBOX, Cloud
-from tests.unit.lambdas import invoke, load
-from tests.unit.submissions import DATASET, published_version, ready, run_of, take
+from tests.cloud.conftest import INBOX, Cloud
+from tests.cloud.lambdas import invoke, load
+from tests.cloud.submissions import DATASET, published_version, ready, run_of, take
 
 SAMPLE = json.loads((Path(__file__).parents[2] / "events" / "api-get-dataset.json").read_text())
 

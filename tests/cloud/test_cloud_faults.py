@@ -21,8 +21,8 @@ from celldock.cloud.executions import Executions, stop_execution
 from celldock.cloud.faults import aws_faults
 from celldock.cloud.scratch import scratch_folder
 from celldock.errors import CelldockError, Conflict, ObjectGone, ServiceFault, Throttled, TransientError
-from tests.unit.conftest import BUS, Cloud
-from tests.unit.submissions import NEW, OLD
+from tests.cloud.conftest import BUS, Cloud
+from tests.cloud.submissions import NEW, OLD
 from tests.unit.test_catalog_events import VERSION
 
 

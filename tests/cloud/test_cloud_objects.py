@@ -17,7 +17,7 @@ from celldock.cloud.objects import S3ByteSource
 from celldock.cloud.sink import S3Sink
 from celldock.cloud.work import WorkArea
 from celldock.errors import ObjectGone, ServiceFault, TransientError
-from tests.unit.conftest import INBOX, Cloud
+from tests.cloud.conftest import INBOX, Cloud
 
 KEY = "atlas/Züri +1 100%25.h5ad"
 

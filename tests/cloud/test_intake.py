@@ -13,8 +13,8 @@ from celldock.catalog.keys import execution_name, report_key
 from celldock.catalog.states import VersionState
 from celldock.cloud.clients import client
 from celldock.cloud.executions import stop_execution
-from tests.unit.conftest import INBOX, Cloud
-from tests.unit.lambdas import failed_messages, invoke, load, sqs
+from tests.cloud.conftest import INBOX, Cloud
+from tests.cloud.lambdas import failed_messages, invoke, load, sqs
 
 
 @pytest.fixture

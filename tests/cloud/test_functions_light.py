@@ -15,9 +15,9 @@ from celldock.catalog.records import Failure
 from celldock.catalog.states import VersionState
 from celldock.cloud.clients import client
 from celldock.errors import Conflict, ObjectGone
-from tests.unit.conftest import INBOX, Cloud
-from tests.unit.lambdas import failed_messages, invoke, load, sqs
-from tests.unit.submissions import DATASET, published_version, ready, run_of, take
+from tests.cloud.conftest import INBOX, Cloud
+from tests.cloud.lambdas import failed_messages, invoke, load, sqs
+from tests.cloud.submissions import DATASET, published_version, ready, run_of, take
 from tests.unit.test_catalog_events import VERSION
 
 ROOT = Path(__file__).parents[2]

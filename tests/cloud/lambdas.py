@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.conftest import ARTIFACTS, BUS, INBOX, PUBLIC, TABLE, Cloud
+from tests.cloud.conftest import ARTIFACTS, BUS, INBOX, PUBLIC, TABLE, Cloud
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 

@@ -10,8 +10,8 @@ from celldock.catalog.records import dataset_pk
 from celldock.catalog.states import Publication, VersionState
 from celldock.catalog.work import StoredFile
 from celldock.errors import Conflict, NotFeasible, ObjectGone, ServiceFault
-from tests.unit.conftest import Cloud
-from tests.unit.submissions import DATASET, FILES, at_once, published_version, ready, version
+from tests.cloud.conftest import Cloud
+from tests.cloud.submissions import DATASET, FILES, at_once, published_version, ready, version
 
 
 def test_a_ready_version_becomes_public_with_verified_copies(cloud: Cloud) -> None:

@@ -17,9 +17,9 @@ from celldock.cloud.clients import client
 from celldock.cloud.objects import ObjectStore
 from celldock.formats import cells
 from tests import builders
-from tests.unit.conftest import INBOX, Cloud
-from tests.unit.lambdas import invoke, load
-from tests.unit.submissions import DATASET, KEY, record_artifact, run_of, set_state, take, version
+from tests.cloud.conftest import INBOX, Cloud
+from tests.cloud.lambdas import invoke, load
+from tests.cloud.submissions import DATASET, KEY, record_artifact, run_of, set_state, take, version
 
 STEPS = ("plan", "validate", "convert", "assemble")
 

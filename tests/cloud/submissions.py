@@ -13,7 +13,7 @@ from celldock.catalog.states import VersionState
 from celldock.cloud.claims import Claim, Upload, claim
 from celldock.cloud.items import plain_to_item
 from celldock.errors import Conflict
-from tests.unit.conftest import INBOX, TABLE, Cloud
+from tests.cloud.conftest import INBOX, TABLE, Cloud
 
 DATASET = "atlas/lung"
 KEY = f"{DATASET}.h5ad"

@@ -8,8 +8,8 @@ from celldock.catalog.records import Failure
 from celldock.catalog.states import VersionState
 from celldock.cloud.claims import Claim, Upload, look_at_upload
 from celldock.errors import Conflict, ObjectGone
-from tests.unit.conftest import INBOX, Cloud
-from tests.unit.submissions import DATASET, KEY, NEW, OLD, arn, at_once, received, run_of, set_state, take, version
+from tests.cloud.conftest import INBOX, Cloud
+from tests.cloud.submissions import DATASET, KEY, NEW, OLD, arn, at_once, received, run_of, set_state, take, version
 
 
 def test_a_claimed_version_is_processing_and_its_dataset_points_to_it(cloud: Cloud) -> None:
