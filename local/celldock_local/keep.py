@@ -24,7 +24,7 @@ from moto.s3.models import FakeBucket, FakeDeleteMarker, FakeKey, s3_backends
 from moto.sqs.models import Message, Queue, sqs_backends
 
 from celldock_local.aws import ACCOUNT, REGION
-from celldock_local.data_folder import StackInfo
+from celldock_local.data_folder import DataFolderError, StackInfo
 from celldock_local.deploy import UPLOADS
 from celldock_local.mends import _blobs
 from celldock_local.mends.dynamodb_atomic import without_stream
@@ -100,13 +100,22 @@ def save(data: Path, ended: int) -> None:
 
 
 def restore(data: Path) -> list[str]:
-    """Bring back what `save` kept, into the resources that are deployed now; what has no place any more, and why."""
+    """Bring back what `save` kept, into the resources that are deployed now; what has no place any more, and why.
+
+    Raises DataFolderError for data that this version cannot read: starting without them would overwrite them.
+    """
     path = data / FOLDER / STATE_FILE
     if not path.exists():
         return []
-    state = json.loads(path.read_text(), object_hook=_decode)
+    try:
+        state = json.loads(path.read_text(), object_hook=_decode)
+    except ValueError as error:
+        raise DataFolderError(f"{path} is damaged: use another folder, or delete this one's data by a reset") from error
     if state["format"] != FORMAT:
-        return [f"the kept data are of another format ({state['format']}) and were left alone"]
+        raise DataFolderError(
+            f"the data in {data} were kept by another version of celldock (format {state['format']}): "
+            "use another folder, or delete these data by a reset"
+        )
     ended = state["ended"]
     cut = (
         [f"{ended} executions ran when the stack was stopped and cannot be resumed: redrive what failed"]
