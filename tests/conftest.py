@@ -11,6 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.dock import Dock
 
+FIGURES = pytest.StashKey[list[str]]()
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pbmc68k.h5ad"
 
 
@@ -31,3 +32,15 @@ def dock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dock]:
 def example() -> Path:
     """The real file that celldock ships."""
     return EXAMPLE
+
+
+@pytest.fixture
+def figures(pytestconfig: pytest.Config) -> list[str]:
+    """What a test measures is appended here and printed at the end of the run; nothing is judged by it."""
+    return pytestconfig.stash.setdefault(FIGURES, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Prints the figures that tests have left."""
+    for figure in config.stash.get(FIGURES, []):
+        terminalreporter.write_line(f"measured: {figure}")

@@ -173,9 +173,8 @@ def _change(detail: dict[str, Any]) -> str:
     """`state RECEIVED → PROCESSING`, for the attributes that people follow."""
     old, new = detail["old"] or {}, detail["new"] or {}
     followed = ("state", "step", "publication", "published")
-    changes = [
-        f"{name} {_word(old.get(name))} → {_word(new.get(name))}" for name in followed if old.get(name) != new.get(name)
-    ]
+    words = [(name, _word(old.get(name)), _word(new.get(name))) for name in followed]
+    changes = [f"{name} {before} → {after}" for name, before, after in words if before != after]
     subject = detail["new"]["format"] + ": " if detail["entity"] == "artifact" and detail["new"] else ""
     return subject + (", ".join(changes) or "details")
 

@@ -13,7 +13,9 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,6 +31,7 @@ class CodeStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._used: set[Path] = set()
+        self._making: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         root.mkdir(parents=True, exist_ok=True)
 
     def add(self, folder: Path) -> bytes:
@@ -73,8 +76,11 @@ class CodeStore:
     def _make(self, digest: str, fill: Callable[[Path], object]) -> Path:
         final = self._root / digest
         self._used.add(final)
-        if final.is_dir():
-            return final
+        # The first of many invocations lays a folder out, thousands of files; the others wait for it.
+        with self._making[digest]:
+            return final if final.is_dir() else self._make_now(final, fill)
+
+    def _make_now(self, final: Path, fill: Callable[[Path], object]) -> Path:
         building = Path(tempfile.mkdtemp(prefix="new-", dir=self._root))
         try:
             fill(building)
@@ -82,7 +88,7 @@ class CodeStore:
             building.rename(final)
         except OSError:
             shutil.rmtree(building, ignore_errors=True)
-            if not final.is_dir():  # else another thread was first
+            if not final.is_dir():  # else another process was first
                 raise
         return final
 

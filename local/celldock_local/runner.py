@@ -51,7 +51,7 @@ class SandboxRunner:
         self._isolation = isolation
         self._executor = executor
         self._invocations = InvocationLog(data / FILE_NAME)
-        self._max_running = max_running or max(8, 4 * (cpu_count() or 1))
+        self._max_running = max_running or max(4, 2 * (cpu_count() or 1))
         self._slots = threading.BoundedSemaphore(self._max_running)
         self._lock = threading.Lock()
         self._idle: deque[Sandbox] = deque()
