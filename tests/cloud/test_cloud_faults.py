@@ -89,6 +89,7 @@ def test_stopping_what_has_ended_or_never_was_is_fine(cloud: Cloud) -> None:
     for _ in range(2):
         stop_execution(client("stepfunctions"), cloud.executions.start(OLD).arn, "over")
     stop_execution(client("stepfunctions"), cloud.executions.arn_of(NEW), "never was")
+    assert cloud.running() == []
 
 
 def test_a_redrive_skips_numbers_whose_run_died_before_it_could_claim(cloud: Cloud) -> None:
