@@ -48,9 +48,9 @@ class Cloud:
         return sorted(found["Key"] for found in answer.get("Contents", []))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _aws() -> Iterator[None]:
-    """Clients, made once: that takes far longer than a test."""
+    """Clients, made once, which takes far longer than a test. Of this package alone: no others may see the patches."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.setenv(name, "testing")
