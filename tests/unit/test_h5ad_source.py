@@ -1,21 +1,20 @@
-"""Bytes into HDF5: what is refused before libhdf5 sees it, and how few requests a file costs."""
+"""Sources of bytes: what is refused before libhdf5 sees it, whose fault is whose, and how few requests a file costs."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
+import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 
 import h5py
 import numpy as np
 import pytest
 
 from celldock.errors import HostileFile, InvalidSubmission, ObjectGone, TransientError
-from celldock.h5ad.headers import read_header
-from celldock.h5ad.nodes import read_rows
-from celldock.h5ad.source import LocalSource, SourceFile, open_h5ad
+from celldock.h5ad.file import open_h5ad, read_header
+from celldock.h5ad.source import LocalSource
 from tests import builders
 
 
@@ -40,6 +39,34 @@ class MemorySource:
         if self.fail_at is not None and len(self.reads) >= self.fail_at:
             raise TransientError("S3 did not answer.", code="s3.unavailable")
         return self.content[offset : offset + length]
+
+
+class SlowSource:
+    """A file that answers each read late, any number of them at a time."""
+
+    def __init__(self, path: Path, *, seconds: float) -> None:
+        self._source = LocalSource(path)
+        self._counting = Lock()
+        self.seconds = seconds
+        self.reads = 0
+        self.size, self.name = self._source.size, self._source.name
+
+    def read(self, offset: int, length: int) -> bytes:
+        with self._counting:
+            self.reads += 1
+        time.sleep(self.seconds)
+        return self._source.read(offset, length)
+
+
+def write_many_chunks(file: h5py.File, path: str, n_chunks: int) -> None:
+    """A csr matrix of zeros whose chunks of 1 KiB are in the file one by one, so that their index is strewn over it."""
+    group = file.create_group(path)
+    group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": np.array([20, 10])})
+    for name, dtype in (("data", "f4"), ("indices", "i4")):
+        array = group.create_dataset(name, (n_chunks * 256,), dtype, chunks=(256,))
+        for chunk in range(n_chunks):
+            array.id.write_direct_chunk((chunk * 256,), bytes(1024))
+    group["indptr"] = np.zeros(21, np.int64)
 
 
 def refusal(content: bytes) -> InvalidSubmission:
@@ -112,61 +139,23 @@ def test_damaged_structure_is_the_submitters_not_a_crash(tmp_path: Path) -> None
     assert damaged.value.code.startswith("file.")
 
 
-@pytest.mark.parametrize("fail_at", [1, 2])
+@pytest.mark.parametrize("fail_at", [1, 2, 3])
 def test_a_fault_of_the_source_comes_through_as_it_is(tmp_path: Path, fail_at: int) -> None:
-    content = builders.make_h5ad(tmp_path / "cells.h5ad", n_obs=3000, n_vars=500).read_bytes()
-    assert len(content) > 512 * 1024, "one block would hold it"
+    content = builders.make_h5ad(tmp_path / "cells.h5ad", n_obs=3000, n_vars=2000, compression=None).read_bytes()
+    assert len(content) > 8 * 1024 * 1024, "what is read first would hold it"
     with pytest.raises(TransientError, match="S3 did not answer"):
         read_header(MemorySource(content, fail_at=fail_at))
 
 
-def test_a_fault_of_the_source_is_raised_even_if_it_was_taken_for_damage(tmp_path: Path) -> None:
-    cells = {"n_obs": 20_000, "obsm": {"X_pca": np.zeros((20_000, 10))}}
+def test_a_fault_of_the_source_is_raised_until_the_file_is_closed(tmp_path: Path) -> None:
+    cells = {"n_obs": 20_000, "obsm": {"X_pca": np.zeros((20_000, 50))}}
     source = MemorySource(builders.make_h5ad(tmp_path / "cells.h5ad", compression=None, **cells).read_bytes())
-
-    def read_in_spite_of_faults() -> None:
-        with open_h5ad(source) as file:
-            source.fail_at = 0
-            with contextlib.suppress(TransientError):
-                read_rows(file["obsm/X_pca"], 0, 20_000)
-
-    with pytest.raises(TransientError):
-        read_in_spite_of_faults()
-
-
-def test_random_reads_give_the_files_bytes_in_bounded_memory() -> None:
-    content = random.Random(1).randbytes(100_000)
-    stream = SourceFile(MemorySource(content), block_size=1024, max_blocks=4)
-    rng = random.Random(2)
-    for _ in range(500):
-        offset, length = rng.randrange(0, 101_000), rng.randrange(0, 5000)
-        stream.seek(offset)
-        assert stream.read(length) == content[offset : offset + length]
-        assert stream.tell() == min(offset, len(content)) + len(content[offset : offset + length])
-    assert len(stream._blocks) <= 4
-
-
-def test_seeking_works_from_the_start_the_position_and_the_end() -> None:
-    stream = SourceFile(MemorySource(bytes(range(100))))
-    assert stream.seek(-10, os.SEEK_END) == 90
-    assert stream.seek(5, os.SEEK_CUR) == 95
-    assert stream.read() == bytes(range(95, 100))
-    with pytest.raises(ValueError, match="before the start"):
-        stream.seek(-1)
-
-
-def test_small_reads_share_requests_and_a_large_one_is_one_request() -> None:
-    source = MemorySource(bytes(10_000_000))
-    stream = SourceFile(source)
-    for offset in range(0, 400_000, 4096):
-        stream.seek(offset)
-        stream.read(100)
-    assert source.reads == [512 * 1024]
-
-    stream.seek(1_000_001)
-    stream.read(8_000_000)
-    assert source.reads[1:] == [8_000_000]
-    assert (stream.requests, stream.bytes_read) == (2, sum(source.reads))
+    with open_h5ad(source) as file:
+        (pca,) = file.header().obsm
+        source.fail_at = 0
+        for _ in range(2):
+            with pytest.raises(TransientError, match="S3 did not answer"):
+                file.array(pca, 0, 20_000)
 
 
 def test_a_header_costs_few_requests(tmp_path: Path) -> None:
@@ -175,18 +164,21 @@ def test_a_header_costs_few_requests(tmp_path: Path) -> None:
     assert len(source.reads) == 1
 
 
-def test_a_chunk_index_that_is_strewn_over_the_file_is_read_without_the_chunks(tmp_path: Path) -> None:
-    path = tmp_path / "chunks.h5"
-    with h5py.File(path, "w") as file:
-        data = file.create_dataset("data", (4096 * 256,), "f4", chunks=(256,))
-        for chunk in range(4096):
-            data.id.write_direct_chunk((chunk * 256,), bytes(1024))
-    source = MemorySource(path.read_bytes())
-    stream = SourceFile(source, block_size=8192, max_blocks=4)
-    with h5py.File(stream, "r") as file:
-        assert file["data"].id.get_storage_size() == 4096 * 1024
-    assert stream.bytes_read == sum(source.reads)
-    assert stream.bytes_read < source.size / 8
+def test_ranges_are_fetched_at_the_same_time(tmp_path: Path, figures: list[str]) -> None:
+    path = tmp_path / "chunks.h5ad"
+    builders.make_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        for number in range(2):
+            write_many_chunks(file, f"layers/{number}", n_chunks=8192)
+    source = SlowSource(path, seconds=0.02)
+    began = time.monotonic()
+    with open_h5ad(source) as file:
+        header = file.header()
+        file.layout(header, [])
+    elapsed = time.monotonic() - began
+    figures.append(f"chunk tables of 4 datasets of 8,192 chunks: {source.reads} reads of 20 ms in {elapsed:.2f} s")
+    assert source.reads > 400, "one after the other would not be slow"
+    assert elapsed < source.reads * source.seconds / 4
 
 
 def test_a_local_file_that_shrinks_while_it_is_read_is_gone(tmp_path: Path) -> None:

@@ -33,6 +33,17 @@ def child_addresses(node: bytes) -> list[int]:
     return [int.from_bytes(node[at : at + _ADDRESS], "little") for at in range(first, first + used * step, step)]
 
 
+def is_above_parents(node: bytes) -> bool:
+    """Whether the children of an index node are inner nodes themselves."""
+    return len(node) > _HEADER.size and node[5] > 1
+
+
+def node_bytes(rank: int) -> int:
+    """Bytes of a node of the index of chunks of `rank` dimensions, the element's size counted as one."""
+    key = 2 * 4 + rank * _ADDRESS
+    return _HEADER.size + (_MAX_CHILDREN + 1) * key + _MAX_CHILDREN * _ADDRESS
+
+
 def coalesce(offsets: Iterable[int], length: int, gap: int) -> list[tuple[int, int]]:
     """The ranges [start, stop) that cover pieces of `length` bytes at `offsets`, joined across up to `gap` bytes."""
     ranges: list[tuple[int, int]] = []
