@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from celldock.errors import HostileFile, InvalidSubmission
+from celldock.h5ad.damage import damaged
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 HEAD_BYTES = 64 * 1024
 
+_VERSIONS = (0, 1, 2, 3)
+_ADDRESS_WIDTHS = (2, 4, 8)
 _OPEN_FOR_WRITING = 0x01 | 0x04
 
 
@@ -84,6 +87,8 @@ def _refuse_superblock(head: bytes, size: int, name: str) -> None:
     end_offset = 24 + 4 * version + 2 * width if version in (0, 1) else 12 + 2 * width
     if len(head) < end_offset + width:
         _refuse_truncated(name, f"{name} ends after {size:,} bytes.")
+    if version not in _VERSIONS or width not in _ADDRESS_WIDTHS:
+        raise damaged(name, "its first bytes are those of an HDF5 file, but what follows is not")
     end = int.from_bytes(head[end_offset : end_offset + width], "little")
     # Marked so by HDF5 1.10 and later; older versions leave a file that is shorter than it says.
     if version >= 3 and head[11] & _OPEN_FOR_WRITING:
