@@ -41,6 +41,8 @@ def print_status(answer: dict[str, Any], console: Console) -> None:
     if version.get("step") and version["state"] == "PROCESSING":
         state.append(f" ({version['step']})")
     facts.add_row("state", state)
+    if (plan := version.get("plan")) and plan["n_obs"]:
+        facts.add_row("planned", planned(plan))
     if failure := version.get("failure"):
         facts.add_row("failed in", Text(printable(failure.get("step", ""))))
         facts.add_row("cause", Text(printable(f"{failure.get('error', '')}: {failure.get('cause', '')}")))
@@ -50,6 +52,12 @@ def print_status(answer: dict[str, Any], console: Console) -> None:
     console.print(facts)
     if answer.get("artifacts"):
         console.print(artifact_table(answer["artifacts"]))
+
+
+def planned(plan: dict[str, Any]) -> str:
+    """`68,579 cells × 32,738 genes, about 40 s`."""
+    sizes = f"{plan['n_obs']:,} cells × {plan['n_vars']:,} genes"
+    return f"{sizes}, about {plan['seconds']:,} s" if plan.get("seconds") else sizes
 
 
 def published(dataset: dict[str, Any], version: dict[str, Any]) -> str:

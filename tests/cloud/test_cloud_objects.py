@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.response import StreamingBody
 
 from celldock.catalog.keys import PLAN, part_step
@@ -16,7 +17,8 @@ from celldock.cloud import objects
 from celldock.cloud.objects import S3ByteSource
 from celldock.cloud.sink import S3Sink
 from celldock.cloud.work import WorkArea
-from celldock.errors import ObjectGone, ServiceFault, TransientError
+from celldock.errors import ObjectGone, ServiceFault, Throttled, TransientError
+from celldock.h5ad import retry
 from tests.cloud.conftest import INBOX, Cloud
 
 KEY = "atlas/Züri +1 100%25.h5ad"
@@ -48,26 +50,69 @@ def test_a_version_that_was_deleted_is_gone(cloud: Cloud) -> None:
         cloud.inbox.source(KEY, version, 10).read(0, 4)
 
 
-class Flaky:
-    """S3 whose first answers break off early."""
+def refused(code: str, status: int) -> ClientError:
+    return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "GetObject")
 
-    def __init__(self, content: bytes, broken: int) -> None:
+
+class Flaky:
+    """S3 that first gives these answers (an error, or the bytes that come of a body), then sends its content."""
+
+    def __init__(self, content: bytes, *first: bytes | Exception) -> None:
         self._content = content
-        self._broken = broken
+        self._answers = list(first)
 
     def get_object(self, **request: Any) -> dict[str, Any]:
-        self._broken -= 1
-        sent = self._content[:2] if self._broken >= 0 else self._content
-        return {"Body": StreamingBody(io.BytesIO(sent), len(self._content))}
+        answer = self._answers.pop(0) if self._answers else self._content
+        if isinstance(answer, Exception):
+            raise answer
+        size = len(self._content)
+        return {"Body": StreamingBody(io.BytesIO(answer), size), "ContentRange": f"bytes 0-{size - 1}/{size}"}
 
 
-def test_a_body_that_breaks_off_is_read_again() -> None:
-    assert S3ByteSource(Flaky(b"0123", 2), "b", "k", "v", 4).read(0, 4) == b"0123"
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that a reader waits between its attempts; nobody does."""
+    seconds: list[float] = []
+    monkeypatch.setattr(retry.time, "sleep", seconds.append)
+    return seconds
 
 
-def test_a_body_that_keeps_breaking_off_is_a_transient_error() -> None:
-    with pytest.raises(TransientError):
-        S3ByteSource(Flaky(b"0123", 9), "b", "k", "v", 4).read(0, 4)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"01", id="a body that breaks off"),
+        pytest.param(refused("SlowDown", 503), id="too many requests"),
+        pytest.param(refused("InternalError", 500), id="a fault of S3"),
+        pytest.param(EndpointConnectionError(endpoint_url="https://s3"), id="no connection"),
+    ],
+)
+def test_what_passes_is_tried_again_after_a_growing_wait(waits: list[float], answer: bytes | Exception) -> None:
+    assert S3ByteSource(Flaky(b"0123", answer, answer), "b", "k", "v", 4).read(0, 4) == b"0123"
+    assert 0.1 <= waits[0] <= 0.2 <= waits[1] <= 0.4
+
+
+def test_waits_differ_so_that_workers_do_not_come_back_together(waits: list[float]) -> None:
+    for _ in range(20):
+        S3ByteSource(Flaky(b"0123", refused("SlowDown", 503)), "b", "k", "v", 4).read(0, 4)
+    assert len(set(waits)) > 10
+
+
+@pytest.mark.parametrize(("answer", "error"), [(b"01", TransientError), (refused("SlowDown", 503), Throttled)])
+def test_what_does_not_pass_is_an_error_that_the_workflow_repeats(
+    waits: list[float], answer: bytes | Exception, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        S3ByteSource(Flaky(b"0123", *[answer] * 9), "b", "k", "v", 4).read(0, 4)
+    assert len(waits) == 2
+
+
+@pytest.mark.parametrize("size", [9, 11, 1000])
+def test_an_object_of_another_size_was_changed(cloud: Cloud, size: int, waits: list[float]) -> None:
+    source = cloud.inbox.source(KEY, put(cloud, b"0123456789"), size)
+    with pytest.raises(ObjectGone) as changed:
+        source.read(size - 2, 2)
+    assert (changed.value.code, changed.value.where) == ("source.changed", "Züri +1 100%25.h5ad")
+    assert waits == []
 
 
 def test_a_big_file_goes_up_in_parts_and_comes_back_whole(

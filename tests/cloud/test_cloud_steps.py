@@ -9,19 +9,22 @@ from types import ModuleType
 from typing import Any
 
 import duckdb
+import h5py
+import numpy as np
 import pytest
 
 from celldock.catalog.keys import report_key
 from celldock.catalog.states import VersionState
 from celldock.cloud.clients import client
 from celldock.cloud.objects import ObjectStore
+from celldock.errors import ServiceFault
 from celldock.formats import cells
 from tests import builders
 from tests.cloud.conftest import INBOX, Cloud
 from tests.cloud.lambdas import invoke, load
 from tests.cloud.submissions import DATASET, KEY, record_artifact, run_of, set_state, take, version
 
-STEPS = ("plan", "validate", "convert", "assemble")
+STEPS = ("plan", "scan", "validate", "convert", "assemble")
 
 
 @pytest.fixture
@@ -58,6 +61,7 @@ def valid_file(tmp_path: Path) -> bytes:
 def run_all(steps: dict[str, ModuleType], cloud: Cloud, submission: dict[str, Any]) -> dict[str, Any]:
     """What the state machine does for a valid file, one format; the answers by state."""
     plan = invoke(steps["plan"], {"submission": submission})
+    scan_all(steps, cloud, submission, plan)
     verdict = invoke(steps["validate"], {"submission": submission, "plan_key": plan["key"]})
     (planned,) = plan["formats"]
     partitions = cloud.artifacts.get_json(planned["partitions_key"])
@@ -66,6 +70,25 @@ def run_all(steps: dict[str, ModuleType], cloud: Cloud, submission: dict[str, An
         assert invoke(steps["convert"], event) == {}
     event = {"submission": submission, "format": planned["format"], "partitions_key": planned["partitions_key"]}
     return {"plan": plan, "verdict": verdict, "artifact": invoke(steps["assemble"], event)}
+
+
+def scan_all(
+    steps: dict[str, ModuleType], cloud: Cloud, submission: dict[str, Any], plan: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What the Distributed Map does; the partitions that it reads."""
+    partitions = cloud.artifacts.get_json(plan["scan"]["partitions_key"])
+    assert len(partitions) == plan["scan"]["partitions"]
+    for partition in partitions:
+        assert invoke(steps["scan"], {"submission": submission, "partition": partition}) == {}
+    return partitions
+
+
+def validated(steps: dict[str, ModuleType], cloud: Cloud, submission: dict[str, Any]) -> dict[str, Any]:
+    """The report on a file, by way of Plan and Scan."""
+    plan = invoke(steps["plan"], {"submission": submission})
+    scan_all(steps, cloud, submission, plan)
+    verdict = invoke(steps["validate"], {"submission": submission, "plan_key": plan["key"]})
+    return cloud.inbox.get_json(verdict["report_key"])
 
 
 def test_a_valid_file_becomes_a_checksummed_artifact(
@@ -194,6 +217,7 @@ def test_a_file_that_is_no_h5ad_is_refused_once_and_reported(
     submission = submitted(cloud, content)
     plan = invoke(steps["plan"], {"submission": submission})
     assert (plan["refused"], plan["n_obs"], plan["n_vars"], plan["nnz"], plan["formats"]) == (True, 0, 0, 0, [])
+    assert plan["scan"] == {"partitions": 0, "partitions_key": ""}
     # Given: the upload is not there any more: Validate does not open it again.
     client("s3").delete_object(Bucket=INBOX, Key=KEY, VersionId=submission["version_id"])
     verdict = invoke(steps["validate"], {"submission": submission, "plan_key": plan["key"]})
@@ -206,11 +230,9 @@ def test_a_file_that_is_no_h5ad_is_refused_once_and_reported(
 
 def test_a_file_that_lacks_a_column_is_invalid(cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path) -> None:
     content = builders.make_h5ad(tmp_path / "x.h5ad", drop=["donor_id"]).read_bytes()
-    submission = submitted(cloud, content)
-    plan = invoke(steps["plan"], {"submission": submission})
-    verdict = invoke(steps["validate"], {"submission": submission, "plan_key": plan["key"]})
-    assert not plan["refused"]
-    assert (verdict["valid"], verdict["errors"] >= 1) == (False, True)
+    report = validated(steps, cloud, submitted(cloud, content))
+    assert report["valid"] is False
+    assert [finding["code"] for finding in report["findings"]] == ["obs.donor_id.missing"]
 
 
 def test_reads_are_pinned_to_the_version_that_was_claimed(
@@ -224,6 +246,77 @@ def test_reads_are_pinned_to_the_version_that_was_claimed(
 def test_what_travels_between_the_steps_stays_small(cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path) -> None:
     done = run_all(steps, cloud, submitted(cloud, valid_file(tmp_path)))
     assert len(json.dumps(done)) < 4_000
+
+
+def test_the_report_rests_on_every_value(cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path) -> None:
+    path = builders.make_h5ad(tmp_path / "x.h5ad", x="dense", layers={"scaled": np.full((20, 10), np.inf)})
+    with h5py.File(path, "r+") as file:
+        values: Any = file["X"]
+        values[3, 4] = np.nan
+    report = validated(steps, cloud, submitted(cloud, path.read_bytes()))
+    found = {finding["code"]: (finding["where"], finding["count"]) for finding in report["findings"]}
+    assert found == {"x.not_finite": ("X", 1), "layers.not_finite": ("layers/scaled", 200)}
+
+
+def test_a_damaged_chunk_is_the_submitters_and_told_with_its_place(
+    cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    content = spoilt_chunk(builders.make_h5ad(tmp_path / "x.h5ad", n_obs=300), "raw/X/data")
+    report = validated(steps, cloud, submitted(cloud, content))
+    (finding,) = report["findings"]
+    assert (finding["code"], finding["where"]) == ("file.damaged", "raw/X/data")
+    assert finding["suggestion"]
+    assert "matrices.damaged" in report["checked"]
+
+
+def test_a_partition_is_scanned_once_also_over_two_runs(
+    cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    # Given: two matrices, of which run 1 has scanned the first.
+    content = valid_file(tmp_path)
+    first = submitted(cloud, content)
+    plan = invoke(steps["plan"], {"submission": first})
+    partitions = cloud.artifacts.get_json(plan["scan"]["partitions_key"])
+    invoke(steps["scan"], {"submission": first, "partition": partitions[0]})
+    before = _object_versions(cloud.artifacts)
+    invoke(steps["scan"], {"submission": first, "partition": partitions[0]})
+    assert _object_versions(cloud.artifacts) == before, "nothing was written again"
+    # When
+    second = submitted(cloud, content, run=2, version_id=first["version_id"])
+    assert validated(steps, cloud, second)["valid"] is True
+    # Then
+    root = f"work/{first['version_id']}/2/scan/parts/"
+    made_by = [cloud.artifacts.get_json(f"{root}{part['index']:05d}.json")["made_by_run"] for part in partitions]
+    assert made_by == [1, 2]
+
+
+def test_a_partition_that_nobody_has_scanned_is_our_fault(
+    cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    submission = submitted(cloud, valid_file(tmp_path))
+    plan = invoke(steps["plan"], {"submission": submission})
+    with pytest.raises(ServiceFault, match="scan/parts/00000"):
+        invoke(steps["validate"], {"submission": submission, "plan_key": plan["key"]})
+
+
+def test_a_file_without_a_plan_is_not_opened(cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path) -> None:
+    submission = submitted(cloud, valid_file(tmp_path))
+    for step, event in {
+        "scan": {"partition": {"index": 0, "path": "X", "start": 0, "stop": 30}},
+        "convert": {"format": "cells", "partition": {"index": 0, "start": 0, "stop": 30}},
+    }.items():
+        with pytest.raises(ServiceFault, match="plan"):
+            invoke(steps[step], {"submission": submission, **event})
+
+
+def spoilt_chunk(path: Path, dataset: str) -> bytes:
+    """The file with the first stored chunk of a dataset overwritten."""
+    with h5py.File(path) as file:
+        found: Any = file[dataset]
+        place = found.id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[place.byte_offset : place.byte_offset + place.size] = b"\xff" * place.size
+    return bytes(content)
 
 
 def _object_versions(store: ObjectStore) -> dict[str, int]:

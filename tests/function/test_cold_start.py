@@ -18,6 +18,7 @@ FUNCTIONS = [
     "IntakeFunction",
     "PlanFunction",
     "PublishFunction",
+    "ScanFunction",
     "ValidateFunction",
 ]
 # What Lambda itself reports when a function did not even start.

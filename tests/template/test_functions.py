@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
-from tests.template.house import FUNCTIONS, ROOT, Machine, Stack, function_of, logical_id, of_type, tasks
+from celldock.plan import CONCURRENCY, LIMITS
+from celldock.plan.prediction import Limits
+from tests.template.house import FUNCTIONS, ROOT, Machine, Stack, function_of, logical_id, of_type, states, tasks
 
 LIGHT = {"CelldockLayer", "RuntimeLayer"}
 HEADERS = LIGHT | {"CoreLayer"}
 CONVERSION = HEADERS | {"ColumnsLayer"}
 CARRIED = dict.fromkeys(FUNCTIONS, LIGHT) | {
     "Plan": HEADERS,
+    "Scan": HEADERS,
     "Validate": HEADERS,
     "Convert": CONVERSION,
     "Assemble": CONVERSION,
@@ -71,6 +74,19 @@ def test_a_function_ends_before_the_workflow_gives_it_up(stack: Stack, definitio
     for name, task in tasks(definition).items():
         if function := function_of(task):
             assert task["TimeoutSeconds"] > functions[function]["Timeout"], name
+
+
+def test_predictions_are_judged_by_what_the_functions_are_given(source: dict[str, Any]) -> None:
+    properties = {step: source["Resources"][f"{step.title()}Function"]["Properties"] for step in LIMITS}
+    given = {
+        step: Limits(found["Timeout"], found["MemorySize"], found["EphemeralStorage"]["Size"])
+        for step, found in properties.items()
+    }
+    assert given == LIMITS
+
+
+def test_predictions_know_how_many_workers_there_are_at_once(definition: Machine) -> None:
+    assert {name: dict(states(definition))[name]["MaxConcurrency"] for name in CONCURRENCY} == CONCURRENCY
 
 
 def test_a_message_stays_hidden_for_six_times_its_functions_timeout(stack: Stack) -> None:

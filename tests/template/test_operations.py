@@ -53,6 +53,7 @@ def test_a_message_in_a_dead_letter_queue_raises_an_alarm(stack: Stack, queue: s
         ("Errors", "AnnounceFunction"),
         ("Errors", "ApiFunction"),
         ("Throttles", "IntakeFunction"),
+        ("Throttles", "ScanFunction"),
         ("Throttles", "ConvertFunction"),
     ],
 )

@@ -27,10 +27,10 @@ def retriers(task: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_an_asl_linter_finds_nothing(definition: Machine) -> None:
+    # statelint 3.1 knows the ASL specification, which leaves the fields of ReaderConfig to the platform.
     accepted = [
-        # statelint 3.1 knows the ASL specification, which leaves the fields of ReaderConfig to the platform.
-        'Field "InputType" not allowed in State Machine.States.Convert.ItemProcessor.States.ConvertParts'
-        ".ItemReader.ReaderConfig",
+        f'Field "InputType" not allowed in State Machine.States.{each}.ItemReader.ReaderConfig'
+        for each in ("Scan", "Convert.ItemProcessor.States.ConvertParts")
     ]
     assert Linter.validate(definition) == accepted
 
@@ -179,13 +179,33 @@ def test_a_final_state_is_allowed_closes_the_version_and_may_be_written_twice(na
     assert parameters["ConditionExpression"] == "#run = :run AND #state IN (:processing, :final)"
 
 
-def test_parts_run_as_standard_children_that_return_nothing(definition: Machine) -> None:
-    each = dict(states(definition))["ConvertParts"]
+@pytest.mark.parametrize(("name", "part"), [("Scan", "ScanPart"), ("ConvertParts", "ConvertPart")])
+def test_parts_run_as_standard_children_that_return_nothing(definition: Machine, name: str, part: str) -> None:
+    each = dict(states(definition))[name]
     assert each["ItemProcessor"]["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
-    assert each["ItemProcessor"]["States"]["ConvertPart"]["ResultSelector"] == {}
+    assert each["ItemProcessor"]["States"][part]["ResultSelector"] == {}
     assert each["ResultPath"] is None
     assert each["MaxConcurrency"] > 0
     assert not {"ToleratedFailurePercentage", "ToleratedFailureCount"} & set(each)
+
+
+def test_a_file_is_validated_after_its_values_were_read_or_where_there_are_none(definition: Machine) -> None:
+    found = definition["States"]
+    assert found["RecordPlan"]["Next"] == "Scan?"
+    assert (found["Scan?"]["Choices"][0]["Next"], found["Scan?"]["Default"]) == ("Scan", "RecordScan")
+    assert (found["Scan"]["Next"], found["RecordScan"]["Next"]) == ("RecordScan", "Validate")
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [("Claim", "Plan"), ("RecordPlan", "Scan"), ("RecordScan", "Validate"), ("RecordVerdict", "Convert")],
+)
+def test_a_failure_is_recorded_under_the_step_that_the_catalog_shows(definition: Machine, name: str, step: str) -> None:
+    state = definition["States"][name]
+    selected = state["ResultSelector"]
+    assert selected.get("at", selected)["step"] == step
+    if name in CATALOG_WRITES:
+        assert state["Parameters"]["ExpressionAttributeValues"][":step"] == {"S": step}
 
 
 def test_the_definitions_placeholders_are_those_that_the_template_fills(source: dict[str, Any]) -> None:

@@ -20,13 +20,16 @@ ARTIFACT: Shape = dict.fromkeys(
     ("format", "state", "version", "uri", "files", "bytes", "sha256", "manifest_key", "reason"), ANY
 )
 PARTITION: Shape = dict.fromkeys(("index", "start", "stop"), ANY)
+SCAN_PARTITION: Shape = dict.fromkeys(("index", "path", "start", "stop"), ANY)
 CONTEXT: dict[str, Any] = {
     "Execution": {"Id": ANY, "Input": INPUT, "Name": ANY, "StartTime": ANY},
     "State": {"EnteredTime": ANY, "Name": ANY},
 }
 RESULTS: dict[str, Shape] = {
     "${ClaimFunction}": SUBMISSION,
-    "${PlanFunction}": dict.fromkeys(("key", "refused", "n_obs", "n_vars", "nnz"), ANY) | {"formats": [FORMAT]},
+    "${PlanFunction}": dict.fromkeys(("key", "refused", "n_obs", "n_vars", "nnz", "seconds"), ANY)
+    | {"scan": {"partitions": ANY, "partitions_key": ANY}, "formats": [FORMAT]},
+    "${ScanFunction}": {},
     "${ValidateFunction}": dict.fromkeys(
         ("valid", "report_key", "report_bucket", "schema_version", "errors", "warnings"), ANY
     ),
@@ -38,7 +41,7 @@ RESULTS: dict[str, Shape] = {
 
 
 def follow(definition: Machine) -> Flow:
-    flow = Flow(RESULTS, {"ConvertParts": PARTITION})
+    flow = Flow(RESULTS, {"Scan": SCAN_PARTITION, "ConvertParts": PARTITION})
     flow.run(definition, INPUT, CONTEXT)
     return flow
 
@@ -59,6 +62,7 @@ def test_each_function_gets_the_payload_of_the_contract(definition: Machine) -> 
     assert payloads == {
         "Claim": [{"submission": INPUT, "execution": ANY}],
         "Plan": [{"submission": SUBMISSION}],
+        "ScanPart": [{"submission": SUBMISSION, "partition": SCAN_PARTITION}],
         "Validate": [{"submission": SUBMISSION, "plan_key": ANY}],
         "ConvertPart": [{"submission": SUBMISSION, "format": ANY, "partition": PARTITION}],
         "Assemble": [{"submission": SUBMISSION, "format": ANY, "partitions_key": ANY}],
@@ -70,12 +74,13 @@ def test_each_function_gets_the_payload_of_the_contract(definition: Machine) -> 
     ("state", "place", "path"),
     [
         ("Validate", ("Parameters", "Payload", "plan_key.$"), "$.plan.keys"),
+        ("Scan?", ("Choices",), [{"Variable": "$.plan.scans.partitions", "Next": "Scan"}]),
         ("RecordFailure", ("Parameters", "Payload", "step.$"), "$.at.state"),
         ("ConvertParts", ("ItemSelector", "partition.$"), "$$.Map.Value"),
         ("Failed", ("CausePath",), "$.cause"),
     ],
 )
-def test_a_dead_path_is_found(definition: Machine, state: str, place: tuple[str, ...], path: str) -> None:
+def test_a_dead_path_is_found(definition: Machine, state: str, place: tuple[str, ...], path: Any) -> None:
     broken = copy.deepcopy(definition)
     (target,) = [found for name, found in states(broken) if name == state]
     for step in place[:-1]:

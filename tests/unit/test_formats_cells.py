@@ -26,7 +26,8 @@ from celldock.formats.cells import Cells
 from celldock.formats.cells_layout import MAX_COLUMNS, layout_of, unique_names
 from celldock.formats.protocol import Part, Partition
 from celldock.formats.sink import LocalSink
-from celldock.h5ad.headers import ArrayHeader, ColumnHeader, Header, read_header
+from celldock.h5ad.file import read_header
+from celldock.h5ad.headers import ArrayHeader, ColumnHeader, Header
 from celldock.h5ad.source import LocalSource
 from tests.builders import OBS, make_h5ad
 

@@ -15,7 +15,7 @@ import pytest
 from scipy import sparse
 
 from celldock.errors import TransientError
-from celldock.h5ad.headers import read_header
+from celldock.h5ad.file import read_header
 from celldock.h5ad.source import LocalSource
 from celldock.report import FileFacts, Finding, Report
 from celldock.schema import load_schema, schema_versions, validate
@@ -293,7 +293,7 @@ def test_damaged_values_are_found_before_anything_is_converted(tmp_path: Path, p
 
 
 def test_our_own_mistake_in_a_rule_is_not_the_submitters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("celldock.schema.rules.columns.column_length", lambda file, column: 1 // 0)
+    monkeypatch.setattr("celldock.h5ad.file.H5adFile.column_length", lambda file, column: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         report_of(tmp_path)
 

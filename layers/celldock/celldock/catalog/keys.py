@@ -249,6 +249,12 @@ PLAN = Step("plan", "plan/manifest.json")
 VALIDATE = Step("validate", "validate/manifest.json")
 
 
+def scan_step(index: int) -> Step:
+    """The step of one partition of the scan."""
+    name = f"scan/parts/{index:05d}"
+    return Step(name, f"{name}.json")
+
+
 def convert_step(format_name: str) -> Step:
     """The step that makes one format: its artifact as a whole."""
     return Step(f"convert/{format_name}", f"convert/{format_name}/manifest.json")

@@ -68,7 +68,10 @@ class Dataset(Record):
 
 
 class PlanSummary(BaseModel):
-    """What the plan found, in cells, genes and stored elements; `key` is the plan's place in the artifacts bucket."""
+    """What the plan found, in cells, genes and stored elements; `key` is the plan's place in the artifacts bucket.
+
+    `seconds` is how long the run is expected to take.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -76,6 +79,7 @@ class PlanSummary(BaseModel):
     n_obs: int = 0
     n_vars: int = 0
     nnz: int = 0
+    seconds: int = 0
 
 
 class Verdict(BaseModel):

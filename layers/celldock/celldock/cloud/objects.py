@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from botocore.exceptions import ClientError
+
 from celldock.canonical import canonical_json
 from celldock.catalog.work import StoredFile
-from celldock.cloud.faults import aws_faults
+from celldock.cloud.faults import aws_faults, error_code
 from celldock.errors import ObjectGone, ServiceFault, TransientError
+from celldock.h5ad.retry import with_backoff
 
 _MIB = 1024 * 1024
 _BLOCK = 1 * _MIB
@@ -58,34 +60,39 @@ class S3ByteSource:
 
         Raises:
             ValueError: the range does not lie within the object.
-            ObjectGone, TransientError, Throttled: see `aws_faults`.
+            ObjectGone: the version was deleted, or (`source.changed`) is of another size now.
+            TransientError, Throttled: S3 did not answer in several attempts, each of which boto3 repeats itself.
         """
         if offset < 0 or length < 0 or offset + length > self._size:
             raise ValueError(f"bytes {offset} to {offset + length} do not lie within {self._size} bytes")
         if length == 0:
             return b""
-        for attempt in range(1, _READ_ATTEMPTS + 1):
-            try:
-                return self._read(offset, length)
-            except TransientError:
-                # boto3 repeats a request that fails, not a body that breaks off underway.
-                if attempt == _READ_ATTEMPTS:
-                    raise
-                time.sleep(0.1 * 2**attempt)
-        raise AssertionError("unreachable")
+        # boto3 repeats a request that fails, not a body that breaks off underway.
+        return with_backoff(lambda: self._read(offset, length), attempts=_READ_ATTEMPTS)
 
     def _read(self, offset: int, length: int) -> bytes:
         with aws_faults(self.name):
-            answer = self._client.get_object(
-                Bucket=self._bucket,
-                Key=self._key,
-                VersionId=self._version_id,
-                Range=f"bytes={offset}-{offset + length - 1}",
-            )
+            try:
+                answer = self._client.get_object(
+                    Bucket=self._bucket,
+                    Key=self._key,
+                    VersionId=self._version_id,
+                    Range=f"bytes={offset}-{offset + length - 1}",
+                )
+            except ClientError as error:
+                if error_code(error) == "InvalidRange":
+                    raise self._changed() from error
+                raise
+            # The version "null" of a bucket without versions can be overwritten.
+            if int(str(answer["ContentRange"]).rpartition("/")[2]) != self._size:
+                raise self._changed()
             body: bytes = answer["Body"].read()
         if len(body) != length:
             raise TransientError(f"S3 sent {len(body)} of {length} bytes.", code="object.short_read", where=self.name)
         return body
+
+    def _changed(self) -> ObjectGone:
+        return ObjectGone(f"{self.name} was changed while it was read.", code="source.changed", where=self.name)
 
 
 class ObjectStore:

@@ -24,17 +24,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-import h5py
 import numpy as np
 
 from celldock import __version__
 from celldock.canonical import canonical_json
 from celldock.errors import ServiceFault
-from celldock.formats.cells_layout import CellsLayout, layout_of
-from celldock.formats.protocol import FileRecord, FormatPlan, Part, Partition, Sink
-from celldock.h5ad.frames import iter_blocks, read_array, read_column, read_index
+from celldock.formats.cells_layout import MAX_CATEGORIES, CellsLayout, layout_of
+from celldock.formats.protocol import FileRecord, FormatPlan, Part, Partition, Prediction, Sink
+from celldock.h5ad.file import H5adFile, open_h5ad
+from celldock.h5ad.frames import iter_blocks
 from celldock.h5ad.headers import ColumnHeader, Header
-from celldock.h5ad.source import ByteSource, open_h5ad
+from celldock.h5ad.source import ByteSource
 
 # The tile of the formats that hold matrices: partitions of all formats begin on it.
 _ROW_STEP = 256
@@ -45,6 +45,12 @@ _BLOCK_BYTES = 32_000_000
 _GROUP_ROWS = 122_880
 _GROUP_BYTES = 64_000_000
 _GROUP_STEP = 2_048
+# What a worker takes, measured by benchmarks/plan.py: a base, and a share for each value and each decoded byte.
+_BASE_SECONDS = 1.0
+_VALUE_SECONDS = 4e-7
+_BASE_MB = 190
+_BYTES_HELD = 2
+_MB = 1 << 20
 
 type Array = np.ndarray[Any, Any]
 
@@ -67,6 +73,23 @@ class Cells:
         partitions = tuple(Partition(index, start, stop) for index, (start, stop) in blocks)
         return FormatPlan(self.name, self.version, True, "", partitions, layout.omitted)
 
+    def predict(self, header: Header, planned: FormatPlan) -> tuple[Prediction, ...]:
+        """A block and a row group are in memory; the file, and what DuckDB puts aside, in /tmp."""
+        layout = layout_of(header)
+        rows = max((partition.stop - partition.start for partition in planned.partitions), default=0)
+        decoded = rows * layout.row_bytes
+        held = _BYTES_HELD * min(decoded, _BLOCK_BYTES + _GROUP_BYTES)
+        columns = len(layout.columns)
+        convert = Prediction(
+            step=f"convert/{self.name}",
+            seconds=round(_BASE_SECONDS + rows * columns * _VALUE_SECONDS, 1),
+            memory_mb=_BASE_MB + held // _MB,
+            scratch_mb=decoded // _MB,
+            basis=f"{rows:,} rows of {columns:,} columns, {decoded:,} bytes",
+        )
+        parts = f"{len(planned.partitions):,} parts, taken as they are"
+        return convert, Prediction(f"assemble/{self.name}", _BASE_SECONDS, _BASE_MB, 0, parts)
+
     def convert(self, source: ByteSource, header: Header, partition: Partition, sink: Sink) -> Part:
         """Writes the partition's file. Raises InvalidSubmission where the values contradict the header."""
         # DuckDB is in the layer of the workers that convert; those that plan do without it.
@@ -78,9 +101,10 @@ class Cells:
         with TemporaryDirectory(dir=sink.scratch, prefix="cells-") as folder:
             local = Path(folder) / "part.parquet"
             with open_h5ad(source) as file, ParquetWriter(layout.columns, Path(folder), group) as writer:
+                labels = _Labels(file)
                 for start, stop in iter_blocks(partition.stop - partition.start, rows):
                     begin, end = partition.start + start, partition.start + stop
-                    writer.append(_read_block(file, header, layout, begin, end))
+                    writer.append(_read_block(file, header, layout, labels, begin, end))
                 writer.finish(local, _metadata(layout, partition))
             return Part(partition, (sink.put(f"part-{partition.index:05d}.parquet", local),))
 
@@ -95,20 +119,40 @@ class Cells:
         return tuple(file for part in parts for file in part.files)
 
 
-def _read_block(file: h5py.File, header: Header, layout: CellsLayout, start: int, stop: int) -> list[Array]:
+class _Labels:
+    """The categories of columns as text, followed by None; kept for the next blocks as long as there is room."""
+
+    def __init__(self, file: H5adFile) -> None:
+        self._file = file
+        self._kept: dict[str, Array] = {}
+        self._room = MAX_CATEGORIES
+
+    def of(self, column: ColumnHeader) -> Array:
+        found = self._kept.get(column.path)
+        if found is None:
+            found = np.array([*map(str, self._file.categories(column).tolist()), None], dtype=object)
+            if len(found) <= self._room:
+                self._kept[column.path] = found
+                self._room -= len(found)
+        return found
+
+
+def _read_block(
+    file: H5adFile, header: Header, layout: CellsLayout, labels: _Labels, start: int, stop: int
+) -> list[Array]:
     """One array a column of the layout, rows [start, stop)."""
-    arrays = [read_index(file, header.obs, start, stop)]
-    arrays += [_read_obs(file, part.header, start, stop) for part in layout.obs]
+    arrays = [file.index(header.obs, start, stop)]
+    arrays += [_read_obs(file, part.header, labels, start, stop) for part in layout.obs]
     for embedding in layout.embeddings:
-        arrays.extend(read_array(file, embedding.header, start, stop).T)
+        arrays.extend(file.array(embedding.header, start, stop).T)
     return arrays
 
 
-def _read_obs(file: h5py.File, header: ColumnHeader, start: int, stop: int) -> Array:
-    column = read_column(file, header, start, stop)
-    if column.categories is not None:
+def _read_obs(file: H5adFile, header: ColumnHeader, labels: _Labels, start: int, stop: int) -> Array:
+    column = file.column(header, start, stop)
+    if column.kind == "categorical":
         # The code of a missing value is -1, so it finds the None at the end.
-        return np.array([*map(str, column.categories.tolist()), None], dtype=object)[column.values]
+        return labels.of(header)[column.values]
     if column.mask is None:
         return column.values
     if column.values.dtype == object:

@@ -29,6 +29,21 @@ class Omission:
 
 
 @dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the slowest and the largest worker of a step will need, and by which quantities that was reckoned.
+
+    `step` is `plan`, `scan`, `validate`, `convert/<format>` or `assemble/<format>`; MB are 10⁶ bytes, seconds those of
+    one invocation on one vCPU.
+    """
+
+    step: str
+    seconds: float
+    memory_mb: int
+    scratch_mb: int
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
 class FormatPlan:
     """Whether a format can hold the file and, if so, in which partitions and without what.
 
@@ -98,13 +113,17 @@ class Sink(Protocol):
 
 
 class Format(Protocol):
-    """A derivative format. All three calls may be repeated with the same outcome."""
+    """A derivative format. All calls may be repeated with the same outcome."""
 
     name: str
     version: str
 
     def plan(self, header: Header) -> FormatPlan:
         """Decides from headers alone."""
+        ...
+
+    def predict(self, header: Header, planned: FormatPlan) -> tuple[Prediction, ...]:
+        """What converting the largest partition and assembling all of them will need (`convert/…`, `assemble/…`)."""
         ...
 
     def convert(self, source: ByteSource, header: Header, partition: Partition, sink: Sink) -> Part:

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-import h5py
-
+from celldock.h5ad.file import H5adFile
 from celldock.h5ad.headers import FrameHeader, Header
 from celldock.report import Finding, Severity
 from celldock.report.model import MAX_EXAMPLES
+from celldock.scan import MatrixScan, ScanResult
 
 Check = Callable[..., Iterator[Finding]]
 
@@ -38,10 +38,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a rule works with: the open file, its header, and how its findings are labelled."""
+    """What a rule works with: the open file, its header, what the scan of its values found, how findings are labelled.
 
-    file: h5py.File
+    `scan` is None where the values were not scanned.
+    """
+
+    file: H5adFile
     header: Header
+    scan: ScanResult | None
     code: str
     severity: Severity
     schema_url: str
@@ -53,6 +57,21 @@ class Context:
         if frame is None:
             raise Skip
         return frame
+
+    def scanned(self) -> ScanResult:
+        """What the scan found; raises Skip if there was none."""
+        if self.scan is None:
+            raise Skip
+        return self.scan
+
+    def values(self, matrix: str) -> list[MatrixScan]:
+        """The scans of `x`, of `raw`, or of all `layers`; raises Skip unless the file has them, wholly readable."""
+        header = self.header
+        headers = {"x": [header.x], "raw": [header.raw_x], "layers": header.layers}[matrix]
+        scans = [self.scanned().matrix(found.path) for found in headers if found is not None]
+        if not scans or None in scans:
+            raise Skip
+        return [scan for scan in scans if scan is not None]
 
     def finding(
         self, where: str, message: str, *, count: int = 1, examples: Iterable[str] = (), suggestion: str = ""

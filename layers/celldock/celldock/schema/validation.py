@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import h5py
-
 from celldock.errors import InvalidSubmission
-from celldock.h5ad.headers import Header, header_of
-from celldock.h5ad.source import ByteSource, open_h5ad
+from celldock.h5ad.file import H5adFile, open_h5ad
+from celldock.h5ad.headers import Header
+from celldock.h5ad.source import ByteSource
 from celldock.report import FileFacts, Finding, Report, Summary
+from celldock.scan import ScanResult
 from celldock.schema.loading import AppliedRule, Schema
 from celldock.schema.registry import Context, Skip
 
 
 def validate(
-    source: ByteSource, schema: Schema, *, header: Header | None = None, facts: FileFacts | None = None
+    source: ByteSource,
+    schema: Schema,
+    *,
+    header: Header | None = None,
+    scan: ScanResult | None = None,
+    facts: FileFacts | None = None,
 ) -> Report:
     """Applies every rule of `schema` and reports all findings at once.
 
-    `header` saves reading it again; `facts` say where the file came from (default: the source's name and size).
+    `header` saves reading it again; `scan` is what a scan of the values found: without it, rules that need it do not
+    run; `facts` say where the file came from (default: the source's name and size).
     A file that cannot be read is reported too, with the one finding that says why. Raises what the source raises.
 
     >>> validate(LocalSource(Path("cells.h5ad")), load_schema("7.1.0")).valid
@@ -26,16 +32,16 @@ def validate(
     facts = facts or FileFacts(name=source.name, size=source.size)
     try:
         with open_h5ad(source) as file:
-            return _report(file, header or header_of(file), schema, facts)
+            return _report(file, header or file.header(), scan, schema, facts)
     except InvalidSubmission as error:
         return Report.refused(error, schema_version=schema.version, file=facts, schema_url=schema.url)
 
 
-def _report(file: h5py.File, header: Header, schema: Schema, facts: FileFacts) -> Report:
+def _report(file: H5adFile, header: Header, scan: ScanResult | None, schema: Schema, facts: FileFacts) -> Report:
     findings: list[Finding] = []
     checked: list[str] = []
     for applied in schema.rules:
-        found, complete = _run(file, header, applied)
+        found, complete = _run(file, header, scan, applied)
         # Several rules may stumble over the same damaged bytes: the submitter is told once.
         findings += [finding for finding in found if finding not in findings]
         if complete:
@@ -43,9 +49,9 @@ def _report(file: h5py.File, header: Header, schema: Schema, facts: FileFacts) -
     return Report.of(findings, schema_version=schema.version, file=facts, checked=checked, summary=_summary(header))
 
 
-def _run(file: h5py.File, header: Header, applied: AppliedRule) -> tuple[list[Finding], bool]:
+def _run(file: H5adFile, header: Header, scan: ScanResult | None, applied: AppliedRule) -> tuple[list[Finding], bool]:
     """What one rule finds, and whether it ran to its end: not where its input is missing or damaged."""
-    context = Context(file, header, applied.code, applied.severity, applied.schema_url)
+    context = Context(file, header, scan, applied.code, applied.severity, applied.schema_url)
     found: list[Finding] = []
     try:
         found.extend(applied.rule.check(context, **applied.parameters))

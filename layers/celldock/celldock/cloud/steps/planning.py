@@ -1,4 +1,4 @@
-"""The step Plan on S3: the header of the pinned upload becomes a plan in the work area."""
+"""The step Plan on S3: the pinned upload, guarded, becomes a plan in the work area."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from celldock.cloud.objects import ObjectStore
 from celldock.cloud.work import WorkArea
 from celldock.errors import InvalidSubmission
 from celldock.formats.protocol import FormatPlan
-from celldock.h5ad.headers import read_header
+from celldock.h5ad.layout import FileLayout
 from celldock.plan import Plan, make_plan, partitions_json
 
 REFUSAL = "refusal"
 """Where a refused file's plan manifest says why."""
 
 _PLAN_FILE = "plan.json"
+_LAYOUT_FILE = "layout.bin"
+_SCAN_FILE = "scan-partitions.json"
 
 
 def plan_submission(inbox: ObjectStore, artifacts: ObjectStore, submission: Submission) -> dict[str, Any]:
-    """What the workflow learns of the plan: its key, sizes, and the formats with their partitions.
+    """What the workflow learns of the plan: its key, sizes, the scan's and the formats' partitions.
 
-    A file that AnnData could not understand is `refused`: the plan's manifest then holds the finding, for Validate to
-    report.
+    A file that the guard refuses, or that AnnData could not understand, is `refused`: the plan's manifest then holds
+    the finding, for Validate to report.
     """
     work = WorkArea(artifacts, submission.version_id, submission.run)
     mark = fingerprint(PLAN.name, submission.version_id, {"required_formats": submission.required_formats})
@@ -33,37 +35,62 @@ def plan_submission(inbox: ObjectStore, artifacts: ObjectStore, submission: Subm
 
 
 def load_plan(work: WorkArea) -> Plan:
-    """The plan that this run's step Plan has left."""
+    """The plan that this run's step Plan has left.
+
+    Raises ServiceFault where there is none: a file that the guard has not let pass is not to be opened.
+    """
     stored = work.load(PLAN).file(_PLAN_FILE)
     return Plan.from_bytes(work.store.get_bytes(stored.key, stored.object_version))
+
+
+def load_layout(work: WorkArea) -> FileLayout:
+    """Where the chunks of the upload's matrices lie, as this run's step Plan has found them."""
+    stored = work.load(PLAN).file(_LAYOUT_FILE)
+    return FileLayout.from_bytes(work.store.get_bytes(stored.key, stored.object_version))
+
+
+def _refusal_to_json(refusal: InvalidSubmission) -> dict[str, str]:
+    return {"code": refusal.code, "message": refusal.message, "where": refusal.where, "hint": refusal.hint}
 
 
 def _make(inbox: ObjectStore, work: WorkArea, submission: Submission, mark: str) -> StepManifest:
     source = inbox.source(submission.key, submission.version_id, submission.size)
     try:
-        plan = make_plan(read_header(source), submission.required_formats)
+        planned = make_plan(source, submission.required_formats)
     except InvalidSubmission as refusal:
-        summary: dict[str, Any] = {"refused": True, "n_obs": 0, "n_vars": 0, "nnz": 0, "formats": []}
-        return work.finish(PLAN, mark, {"summary": summary, REFUSAL: refusal_to_json(refusal)}, [])
-    files = [work.store.put_bytes(work.key(f"{PLAN.name}/{_PLAN_FILE}"), plan.to_bytes(), "application/json")]
-    formats: list[dict[str, Any]] = []
-    for planned in plan.formats:
-        key = work.key(f"{PLAN.name}/partitions-{planned.format}.json")
-        files.append(work.store.put_bytes(key, partitions_json(planned), "application/json"))
-        formats.append(_format(planned, planned.format in plan.required, key))
-    summary = {
+        scan = {"partitions": 0, "partitions_key": ""}
+        sizes = {"n_obs": 0, "n_vars": 0, "nnz": 0, "seconds": 0}
+        summary: dict[str, Any] = {"refused": True, **sizes, "scan": scan, "formats": []}
+        return work.finish(PLAN, mark, {"summary": summary, REFUSAL: _refusal_to_json(refusal)}, [])
+    plan = planned.plan
+    json_files = {_PLAN_FILE: plan.to_bytes(), _SCAN_FILE: partitions_json(plan.scan.partitions)}
+    json_files |= {_partitions_file(each): partitions_json(each.partitions) for each in plan.formats}
+    files = [work.store.put_bytes(_key(work, name), data, "application/json") for name, data in json_files.items()]
+    layout = planned.layout.to_bytes()
+    files.append(work.store.put_bytes(_key(work, _LAYOUT_FILE), layout, "application/octet-stream"))
+    return work.finish(PLAN, mark, {"summary": _summary(work, plan)}, files)
+
+
+def _summary(work: WorkArea, plan: Plan) -> dict[str, Any]:
+    return {
         "refused": False,
         "n_obs": plan.n_obs,
         "n_vars": plan.n_vars,
         "nnz": plan.nnz,
-        "formats": formats,
+        "seconds": plan.seconds,
+        "scan": {"partitions": len(plan.scan.partitions), "partitions_key": _key(work, _SCAN_FILE)},
+        "formats": [
+            _format(each, each.format in plan.required, _key(work, _partitions_file(each))) for each in plan.formats
+        ],
     }
-    return work.finish(PLAN, mark, {"summary": summary}, files)
 
 
-def refusal_to_json(refusal: InvalidSubmission) -> dict[str, str]:
-    """A refusal as it travels from Plan to Validate."""
-    return {"code": refusal.code, "message": refusal.message, "where": refusal.where, "hint": refusal.hint}
+def _key(work: WorkArea, name: str) -> str:
+    return work.key(f"{PLAN.name}/{name}")
+
+
+def _partitions_file(planned: FormatPlan) -> str:
+    return f"partitions-{planned.format}.json"
 
 
 def _format(planned: FormatPlan, required: bool, partitions_key: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from celldock.catalog.work import StepManifest, fingerprint
 from celldock.cloud.objects import ObjectStore
 from celldock.cloud.reports import ReportStore
 from celldock.cloud.steps.planning import REFUSAL, load_plan
+from celldock.cloud.steps.scanning import load_scan
 from celldock.cloud.work import WorkArea
 from celldock.errors import InvalidSubmission
 from celldock.report import FileFacts, Report
@@ -56,5 +57,6 @@ def _report(inbox: ObjectStore, work: WorkArea, submission: Submission, schema: 
         # Plan has read it already and could not; there is no need to look at a hostile file twice.
         error = InvalidSubmission(**refusal)
         return Report.refused(error, schema_version=schema.version, file=facts, schema_url=schema.url)
+    plan = load_plan(work)
     source = inbox.source(submission.key, submission.version_id, submission.size)
-    return validate(source, schema, header=load_plan(work).header, facts=facts)
+    return validate(source, schema, header=plan.header, scan=load_scan(work, plan), facts=facts)

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from celldock.h5ad.frames import column_length
 from celldock.report import Finding
 from celldock.schema.registry import Context, rule
 from celldock.schema.words import ROWS
@@ -69,7 +68,7 @@ def columns_length(context: Context, *, frame: str) -> Iterator[Finding]:
     for column in header.columns:
         if column.kind == "unsupported":
             continue
-        length = column_length(context.file, column)
+        length = context.file.column_length(column)
         if length != header.length:
             yield context.finding(
                 column.path,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from celldock.errors import InvalidSubmission
-from celldock.h5ad.frames import column_length, iter_blocks, read_array, read_column
+from celldock.h5ad.frames import iter_blocks
 from celldock.report import Finding
 from celldock.schema.registry import Context, rule
 
@@ -17,14 +17,15 @@ _BYTES = 32 << 20
 
 @rule("{frame}.columns.damaged")
 def columns_damaged(context: Context, *, frame: str) -> Iterator[Finding]:
-    """The values of every column can be read. Memory: one block of rows of one column."""
+    """The values of every column can be read. Memory: one block of rows, or the categories, of one column."""
     header = context.frame(frame)
     for column in header.columns:
         if column.kind == "unsupported":
             continue
         try:
-            for start, stop in iter_blocks(column_length(context.file, column), _ROWS):
-                read_column(context.file, column, start, stop)
+            for start, stop in iter_blocks(context.file.column_length(column), _ROWS):
+                context.file.column(column, start, stop)
+            context.file.categories(column)
         except InvalidSubmission as error:
             yield context.finding(column.path, error.message, suggestion=error.hint)
 
@@ -38,6 +39,6 @@ def obsm_damaged(context: Context) -> Iterator[Finding]:
         row_bytes = int(np.prod(array.shape[1:])) * np.dtype(array.dtype).itemsize
         try:
             for start, stop in iter_blocks(array.shape[0], max(1, min(_ROWS, _BYTES // max(1, row_bytes)))):
-                read_array(context.file, array, start, stop)
+                context.file.array(array, start, stop)
         except InvalidSubmission as error:
             yield context.finding(array.path, error.message, suggestion=error.hint)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from celldock.h5ad.frames import iter_blocks, read_index
+from celldock.h5ad.frames import iter_blocks
 from celldock.h5ad.headers import FrameHeader
 from celldock.report import Finding
 from celldock.report.model import MAX_EXAMPLES
@@ -53,7 +53,7 @@ def _repeated_hashes(context: Context, header: FrameHeader) -> tuple[np.ndarray,
     """
     hashes = np.empty(header.length, dtype=np.int64)
     for start, stop in iter_blocks(header.length, _BLOCK):
-        names = read_index(context.file, header, start, stop)
+        names = context.file.index(header, start, stop)
         hashes[start:stop] = np.fromiter(map(hash, names), dtype=np.int64, count=stop - start)
     hashes.sort()
     same = hashes[1:] == hashes[:-1]
@@ -65,7 +65,7 @@ def _count_names(context: Context, header: FrameHeader, suspects: np.ndarray) ->
     wanted = set(suspects.tolist())
     counts: Counter[str] = Counter()
     for start, stop in iter_blocks(header.length, _BLOCK):
-        counts.update(name for name in read_index(context.file, header, start, stop) if hash(name) in wanted)
+        counts.update(name for name in context.file.index(header, start, stop) if hash(name) in wanted)
     return counts
 
 
