@@ -12,7 +12,7 @@ ARGS :=
 
 export_group = $(UV) export --frozen --quiet --only-group $(1) --no-emit-project --no-header
 
-.PHONY: help setup lock check-lock build build-local runtime sizes format lint test test-unit demo clean
+.PHONY: help setup lock check-lock build build-local runtime sizes format lint test test-unit fuzz demo clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ test: setup build build-local runtime ## Run all tests, with all that they need
 
 test-unit: setup ## Run the tests that need neither build nor local stack
 	$(BIN)/pytest -n auto tests/unit tests/cloud $(ARGS)
+
+fuzz: setup ## Send 10,000 mutated files through the service (ARGS="--count 500 --seeds csr")
+	@$(BIN)/python -m tests.fuzz.campaign $(ARGS)
 
 demo: setup build-local runtime ## The whole path on this machine, on real data
 	@$(BIN)/python -m celldock_cli.demo

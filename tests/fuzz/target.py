@@ -1,0 +1,95 @@
+"""What is fuzzed: a file's whole way through the service's own functions, as `celldock.cloud.steps` composes them.
+
+Documents travel between the steps as bytes, as they do there; folders stand in for S3.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from celldock.catalog.records import DEFAULT_SCHEMA_VERSIONS
+from celldock.errors import InvalidSubmission, ServiceFault
+from celldock.formats.manifest import make_manifest
+from celldock.formats.protocol import FormatPlan, Part
+from celldock.formats.registry import FORMATS, get_format
+from celldock.formats.sink import LocalSink
+from celldock.h5ad.headers import Header
+from celldock.h5ad.layout import FileLayout
+from celldock.h5ad.source import ByteSource, LocalSource
+from celldock.plan import Plan, make_plan, scan_partition
+from celldock.report import FileFacts, Report
+from celldock.report.text import render_text
+from celldock.scan import ScanResult, read_partial
+from celldock.schema import load_schema, validate
+
+_SCHEMA = load_schema(DEFAULT_SCHEMA_VERSIONS[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a file ended. `codes` are those of the report's errors; `refused` says that Plan let it go no further."""
+
+    valid: bool
+    codes: tuple[str, ...]
+    refused: bool
+
+
+def ingest(data: bytes, folder: Path) -> Outcome:
+    """Takes a file through all steps, in a new folder below `folder`. What it raises would end as FAILED."""
+    with TemporaryDirectory(dir=folder) as own:
+        path = Path(own) / "submitted.h5ad"
+        path.write_bytes(data)
+        return _ingest(LocalSource(path), Path(own))
+
+
+def _ingest(source: ByteSource, folder: Path) -> Outcome:
+    try:
+        planned = make_plan(source, list(FORMATS))
+    except InvalidSubmission as refusal:
+        facts = FileFacts(name=source.name, size=source.size)
+        report = Report.refused(refusal, schema_version=_SCHEMA.version, file=facts, schema_url=_SCHEMA.url)
+        return _outcome(report, refused=True)
+    plan = Plan.from_bytes(planned.plan.to_bytes())
+    layout = FileLayout.from_bytes(planned.layout.to_bytes())
+    scan = ScanResult(plan.scan.rows)
+    for refusal in plan.scan.refusals:
+        scan.add(refusal)
+    for partition in plan.scan.partitions:
+        partial = scan_partition(source, plan.scan, layout, partition, scratch=folder)
+        scan.add(read_partial(partial.to_bytes()))
+    scan.check_complete()
+    report = validate(source, _SCHEMA, header=plan.header, scan=scan)
+    outcome = _outcome(report, refused=False)
+    if outcome.valid:
+        for planned_format in plan.formats:
+            _convert(source, plan.header, planned_format, folder)
+    return outcome
+
+
+def _convert(source: ByteSource, header: Header, planned: FormatPlan, folder: Path) -> None:
+    """Makes an artifact. An InvalidSubmission here would end as FAILED too: Validate should have reported it."""
+    if not planned.feasible:
+        return
+    converter = get_format(planned.format)
+    sink = LocalSink(folder / planned.format, folder)
+    parts = [converter.convert(source, header, partition, sink).to_json() for partition in planned.partitions]
+    files = converter.assemble(header, [Part.from_json(part) for part in parts], sink)
+    manifest = make_manifest(planned, files)
+    missing = [file.path for file in manifest.files if not (folder / planned.format / file.path).is_file()]
+    if missing or not manifest.files:
+        raise ServiceFault(f"{planned.format} lacks {missing or 'all'} files", code="fuzz.artifact")
+
+
+def _outcome(report: Report, *, refused: bool) -> Outcome:
+    """What the report says, once it is sure that it can be written and shown."""
+    text = json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False).encode()
+    if Report.from_json(json.loads(text)) != report:
+        raise ServiceFault("the report does not survive being written", code="fuzz.report")
+    render_text(report).encode()
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    if report.valid == bool(errors) or not all(error.code and error.message for error in errors):
+        raise ServiceFault("the report gives no reason", code="fuzz.report")
+    return Outcome(report.valid, tuple(error.code for error in errors), refused)
