@@ -1,4 +1,4 @@
-"""What is to be done with a file, decided from its header alone: which formats can hold it, in which partitions."""
+"""The plan of one file as a document: what every later step works from, and the proof that the guard let it pass."""
 
 from __future__ import annotations
 
@@ -10,24 +10,35 @@ from typing import Any, Self
 from celldock import __version__
 from celldock.canonical import canonical_json
 from celldock.errors import ServiceFault
-from celldock.formats.protocol import FormatPlan
-from celldock.formats.registry import FORMATS, get_format
-from celldock.h5ad.headers import Header, MatrixHeader
+from celldock.formats.protocol import FormatPlan, Partition, Prediction
+from celldock.h5ad.guard import Inventory
+from celldock.h5ad.headers import Header
+from celldock.plan.partitions import ScanPartition
+from celldock.plan.prediction import expected_seconds, shortfall
+from celldock.plan.scan import ScanPlan, matrices_of, stored_elements
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The plan of one file, and the header that every later step works from.
 
-    `formats` holds every registered format, also one that cannot hold the file; `required` names those without which
-    the submission fails.
+    Attributes:
+        inventory: what the guard walked before anything else was read.
+        header: what the file declares.
+        scan: how the values of the matrices are read.
+        formats: every registered format, also one that cannot hold the file.
+        required: the formats without which the submission fails.
+        predictions: what each step will need.
     """
 
+    inventory: Inventory
     header: Header
+    scan: ScanPlan
     formats: tuple[FormatPlan, ...]
     required: frozenset[str]
+    predictions: tuple[Prediction, ...]
 
     @property
     def n_obs(self) -> int:
@@ -42,18 +53,22 @@ class Plan:
     @property
     def nnz(self) -> int:
         """Stored elements of X: the non-zeros of a sparse one, all elements of a dense one, 0 without X."""
-        return _stored(self.header.x)
+        return stored_elements(self.header.x)
 
     @property
     def raw_nnz(self) -> int:
         """Stored elements of raw.X, counted likewise."""
-        return _stored(self.header.raw_x)
+        return stored_elements(self.header.raw_x)
 
     @property
     def encodings(self) -> dict[str, str]:
         """The encoding (csr, csc, dense) of each matrix of cells by genes, by its path in the file."""
-        matrices = (self.header.x, self.header.raw_x, *self.header.layers)
-        return {matrix.path: matrix.encoding for matrix in matrices if matrix is not None}
+        return {matrix.path: matrix.encoding for matrix in matrices_of(self.header)}
+
+    @property
+    def seconds(self) -> int:
+        """Seconds that the whole path is expected to take; see `expected_seconds`."""
+        return expected_seconds(self.predictions, self.scan, self.formats)
 
     def format(self, name: str) -> FormatPlan:
         """The plan of one format. Raises ServiceFault if it was not planned for."""
@@ -65,9 +80,11 @@ class Plan:
     def to_bytes(self) -> bytes:
         """The plan's document; equal plans give equal bytes.
 
-        Counts and encodings stand beside the header for people and for other tools; `from_bytes` needs the header.
+        Counts, encodings and what falls short stand beside the rest for people and for other tools; `from_bytes` does
+        without them.
         """
         formats = [{**asdict(planned), "required": planned.format in self.required} for planned in self.formats]
+        predictions = [{**asdict(each), "shortfall": shortfall(each)} for each in self.predictions]
         return canonical_json(
             {
                 "plan_version": PLAN_VERSION,
@@ -76,8 +93,12 @@ class Plan:
                 "n_vars": self.n_vars,
                 "nnz": self.nnz,
                 "raw_nnz": self.raw_nnz,
+                "seconds": self.seconds,
                 "encodings": self.encodings,
+                "inventory": self.inventory.to_json(),
+                "scan": asdict(self.scan),
                 "formats": formats,
+                "predictions": predictions,
                 "header": self.header.to_json(),
             }
         )
@@ -90,23 +111,20 @@ class Plan:
         if version != PLAN_VERSION:
             raise ServiceFault(f"a plan of version {version}, not {PLAN_VERSION}", code="plan.version")
         required = frozenset(item["format"] for item in document["formats"] if item.pop("required"))
-        formats = tuple(FormatPlan.from_json(item) for item in document["formats"])
-        return cls(Header.from_json(document["header"]), formats, required)
+        return cls(
+            inventory=Inventory.from_json(document["inventory"]),
+            header=Header.from_json(document["header"]),
+            scan=ScanPlan.from_json(document["scan"]),
+            formats=tuple(FormatPlan.from_json(item) for item in document["formats"]),
+            required=required,
+            predictions=tuple(_prediction(item) for item in document["predictions"]),
+        )
 
 
-def make_plan(header: Header, required_formats: Sequence[str]) -> Plan:
-    """Plans every registered format. Raises ServiceFault if a required format is not one that celldock has."""
-    required = frozenset(get_format(name).name for name in required_formats)
-    return Plan(header, tuple(planned.plan(header) for planned in FORMATS.values()), required)
+def partitions_json(partitions: Sequence[Partition | ScanPartition]) -> bytes:
+    """The JSON array that a Distributed Map reads, one element a worker."""
+    return canonical_json([asdict(partition) for partition in partitions])
 
 
-def partitions_json(planned: FormatPlan) -> bytes:
-    """The JSON array of `{"index", "start", "stop"}` that a Distributed Map reads, one element a worker."""
-    return canonical_json([asdict(partition) for partition in planned.partitions])
-
-
-def _stored(matrix: MatrixHeader | None) -> int:
-    if matrix is None:
-        return 0
-    rows, columns = matrix.shape
-    return rows * columns if matrix.nnz is None else matrix.nnz
+def _prediction(item: dict[str, Any]) -> Prediction:
+    return Prediction(**{name: item[name] for name in Prediction.__slots__})

@@ -1,0 +1,63 @@
+"""How a plan is made: one opening of the file, guarded before anything of it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from celldock.errors import InvalidSubmission
+from celldock.formats.registry import FORMATS, get_format
+from celldock.h5ad.file import H5adFile, open_h5ad
+from celldock.h5ad.headers import Header
+from celldock.h5ad.layout import FileLayout
+from celldock.h5ad.source import ByteSource
+from celldock.plan.document import Plan
+from celldock.plan.prediction import check_format, predict_formats, predict_plan, predict_scan, predict_validate
+from celldock.plan.scan import group_column, plan_scan
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan, and where the chunks of the matrices lie: with both, nobody needs libhdf5 to read a value."""
+
+    plan: Plan
+    layout: FileLayout
+
+
+def make_plan(source: ByteSource, required_formats: Sequence[str]) -> Planned:
+    """Guards the file, reads its headers and chunk tables, and plans the scan and every registered format.
+
+    Memory: the chunk tables, and 8 bytes for each 256 rows of a matrix.
+
+    Raises:
+        InvalidSubmission: the file is refused, or AnnData could not understand it.
+        ServiceFault: a required format is not one that celldock has.
+    """
+    required = frozenset(get_format(name).name for name in required_formats)
+    with open_h5ad(source) as file:
+        inventory = file.guard()
+        header = file.header()
+        layout = _layout(file, header)
+    scan = plan_scan(source, header, layout)
+    formats = tuple(check_format(header, each.plan(header)) for each in FORMATS.values())
+    predictions = (
+        predict_plan(header, layout),
+        predict_scan(layout, scan),
+        predict_validate(header, scan),
+        *predict_formats(header, formats),
+    )
+    return Planned(Plan(inventory, header, scan, formats, required, predictions), layout)
+
+
+def _layout(file: H5adFile, header: Header) -> FileLayout:
+    """The layouts of the matrices, and of the codes by which cells are grouped."""
+    column = group_column(header)
+    if column is None:
+        return file.layout(header, [])
+    try:
+        return file.layout(header, [f"{column.path}/codes"])
+    except InvalidSubmission as error:
+        if error.where != f"{column.path}/codes":
+            raise
+    # Up to AnnData 0.7 a categorical is no group: its codes are where any other column has its values.
+    return file.layout(header, [column.path])
