@@ -67,7 +67,7 @@ lint: setup check-lock ## Check style, types, the arrows of the house, the templ
 
 test: setup build build-local runtime ## Run all tests, with all that they need
 	@command -v bwrap > /dev/null || echo "note: no bubblewrap on PATH: function sandboxes are plain processes"
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 test-unit: setup ## Run the tests that need neither build nor local stack
 	$(BIN)/pytest -n auto tests/unit tests/cloud $(ARGS)
