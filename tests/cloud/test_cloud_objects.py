@@ -51,7 +51,8 @@ def test_a_version_that_was_deleted_is_gone(cloud: Cloud) -> None:
 
 
 def refused(code: str, status: int) -> ClientError:
-    return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "GetObject")
+    answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "GetObject")
 
 
 class Flaky:
