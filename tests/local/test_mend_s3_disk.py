@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
+import random
 import time
 import urllib.request
 import zlib
@@ -25,8 +25,8 @@ from botocore.exceptions import ClientError
 from tests.local.mend_server import REGION, Server, serving
 
 MiB = 1 << 20
-PART = os.urandom(5 * MiB)
-TAIL = os.urandom(1234)
+PART = random.Random(1).randbytes(5 * MiB)
+TAIL = random.Random(2).randbytes(1234)
 
 
 @pytest.fixture(scope="module")
