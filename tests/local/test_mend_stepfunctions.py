@@ -268,4 +268,4 @@ def test_a_machine_of_cloudformation_runs(mended: Server) -> None:
     states = mended.client("stepfunctions")
     arn = "arn:aws:states:us-east-1:123456789012:stateMachine:of-a-template"
     execution = states.start_execution(stateMachineArn=arn)["executionArn"]
-    until(lambda: states.describe_execution(executionArn=execution)["status"] == "SUCCEEDED")
+    assert until(lambda: states.describe_execution(executionArn=execution)["status"] == "SUCCEEDED")

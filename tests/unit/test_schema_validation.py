@@ -333,3 +333,11 @@ def test_no_file_that_the_reference_validator_accepts_is_rejected(tmp_path: Path
         report = report_on(tmp_path / "schema_corpus" / verdict["file"])
         assert report.valid == verdict["valid"], (verdict["file"], report.findings)
         assert {f"obs.{column}.missing" for column in columns} <= {finding.code for finding in report.findings}
+
+
+def test_a_file_without_a_plan_is_guarded_first(tmp_path: Path) -> None:
+    path = builders.make_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(path, "a") as file:
+        file["obs/of no column"] = h5py.ExternalLink("elsewhere.h5", "/data")
+    report = validate(LocalSource(path), SCHEMA)
+    assert [finding.code for finding in report.findings] == ["file.external_link"]

@@ -22,8 +22,9 @@ def validate(
 ) -> Report:
     """Applies every rule of `schema` and reports all findings at once.
 
-    `header` saves reading it again; `scan` is what a scan of the values found: without it, rules that need it do not
-    run; `facts` say where the file came from (default: the source's name and size).
+    `header` comes from a plan, whose guard has let the file pass; without one the file is guarded here. `scan` is what
+    a scan of the values found: without it, rules that need it do not run. `facts` say where the file came from
+    (default: the source's name and size).
     A file that cannot be read is reported too, with the one finding that says why. Raises what the source raises.
 
     >>> validate(LocalSource(Path("cells.h5ad")), load_schema("7.1.0")).valid
@@ -32,7 +33,10 @@ def validate(
     facts = facts or FileFacts(name=source.name, size=source.size)
     try:
         with open_h5ad(source) as file:
-            return _report(file, header or file.header(), scan, schema, facts)
+            if header is None:
+                file.guard()
+                header = file.header()
+            return _report(file, header, scan, schema, facts)
     except InvalidSubmission as error:
         return Report.refused(error, schema_version=schema.version, file=facts, schema_url=schema.url)
 

@@ -115,17 +115,6 @@ def is_text(dataset: h5py.Dataset) -> bool:
     return h5py.check_string_dtype(dataset.dtype) is not None
 
 
-def stored_bytes(dataset: h5py.Dataset) -> int:
-    """Bytes that a dataset takes in the file, after compression; reads its whole chunk index."""
-    return datasets.stored_bytes(dataset.id, path_of(dataset))
-
-
-def refuse_inflated(dataset: h5py.Dataset) -> None:
-    """Refuses a dataset that declares more than its stored bytes can hold, before anything is sized by it."""
-    where = path_of(dataset)
-    datasets.refuse_inflated(datasets.admit(dataset.id, where), stored_bytes(dataset), where)
-
-
 def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
     """Rows [start, stop) of a dataset; strings come as an array of `str` objects.
 
