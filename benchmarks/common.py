@@ -22,6 +22,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from samtranslator.yaml_helper import yaml_parse
+
 MB = 1_000_000
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _SAMPLE = 0.05  # seconds
@@ -132,6 +134,13 @@ def _peak(pid: int) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+
+
+def function_settings(function: str) -> dict[str, str]:
+    """The environment that the template gives a function for the C libraries: malloc's and BLAS's settings."""
+    template = yaml_parse((Path(__file__).parents[1] / "template.yaml").read_text())
+    variables: dict[str, Any] = template["Resources"][function]["Properties"]["Environment"]["Variables"]
+    return {name: value for name, value in variables.items() if name.startswith(("MALLOC_", "OPENBLAS_"))}
 
 
 def warm(path: Path) -> None:

@@ -6,8 +6,8 @@
 Every reader opens the file and decodes the whole of X and raw.X (data, indices, indptr), a few million elements at a
 time, and returns how many values it saw. celldock's "rows" also cuts them into checked row blocks, as its steps do;
 "arrays" leaves them arrays, as h5py does, which reads each array from end to end: the order that suits its read-ahead
-best. Each reading is a process of its own, and the file is in the page cache. Over-read is what the server sent over
-what the arrays take in the file.
+best. Each reading is a process of its own, the peers' too with the Scan function's settings of malloc, and the file is
+in the page cache. Over-read is what the server sent over what the arrays take in the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import h5py
 
-from benchmarks.common import MB, Figures, measure, print_table, ratio, save, warm
+from benchmarks.common import MB, Figures, function_settings, measure, print_table, ratio, save, warm
 from benchmarks.range_server import Counters, serve
 from celldock.cloud.clients import client
 from celldock.cloud.objects import ObjectStore
@@ -242,6 +242,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("local", "remote"), help="half of it")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
+    os.environ |= function_settings("ScanFunction")
     document: dict[str, Any] = {}
     for path in arguments.files:
         local = read_locally(path, arguments.repeat) if arguments.only != "remote" else []

@@ -2,19 +2,20 @@
 
     python -m benchmarks.scan FILE.h5ad … [--repeat 3] [--json OUT.json]
 
-Every partition of the plan is scanned in a process of its own, as a worker of Scan does: read, scanned, and made into
-the bytes of a partial result. "inflate" is the CPU time that libdeflate alone takes for the same chunks, without
-reading them from the file; the two take turns, and the figures are those of the runs of median CPU time. The file is in
-the page cache.
+A worker of Scan reads a partition, scans it, and makes the result into bytes. "scan" is the CPU time of one worker
+that takes all partitions of a matrix one after another, as the workers of a large file do; "fresh" that of as many
+workers as there are partitions, each a new process, as those of a small file are. "inflate" is the CPU time that
+libdeflate alone takes for the same chunks, without reading them from the file. They take turns, and the figures are
+those of the runs of median CPU time. The file is in the page cache; the C library's settings are those of the function.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from pathlib import Path
 import deflate
 import numpy as np
 
-from benchmarks.common import MB, measure, print_table, save, warm
+from benchmarks.common import MB, Figures, function_settings, measure, print_table, ratio, save, warm
 from celldock.h5ad.filters import DEFLATE
 from celldock.h5ad.layout import ArrayLayout, FileLayout
 from celldock.h5ad.source import LocalSource
@@ -33,21 +34,17 @@ _AT_ONCE = 256  # chunks that are read before the clock starts
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What scanning one matrix takes. `peak` is that of its largest worker, `partials` the bytes of all results."""
+    """What scanning one matrix takes. `peak` is that of the worker that takes all partitions."""
 
     path: str
     rows: int
     elements: int
     partitions: int
     inflate: float  # CPU seconds
-    scan: float  # CPU seconds
+    scan: float  # CPU seconds, in one process
+    fresh: float  # CPU seconds, each partition in a process of its own
     peak: int  # bytes
-    partials: int  # bytes
-
-    @property
-    def ratio(self) -> float:
-        """How many times inflating goes into scanning; NaN for a matrix that is not deflated."""
-        return self.scan / self.inflate if self.inflate else math.nan
+    partials: int  # bytes of all partial results
 
 
 def plan_file(path: Path, folder: Path) -> None:
@@ -79,13 +76,16 @@ def _inflate_array(source: LocalSource, array: ArrayLayout) -> float:
     return seconds
 
 
-def scan(path: Path, folder: Path, partition: ScanPartition) -> int:
-    """Scans a partition; returns the bytes of its partial result."""
-    plan = Plan.from_bytes((folder / "plan").read_bytes())
-    layout = FileLayout.from_bytes((folder / "layout").read_bytes())
-    with tempfile.TemporaryDirectory() as scratch:
-        partial = scan_partition(LocalSource(path), plan.scan, layout, partition, scratch=Path(scratch))
-    return len(partial.to_bytes())
+def scan(path: Path, folder: Path, partitions: Sequence[ScanPartition]) -> int:
+    """Scans partitions as one worker does, one call each; returns the bytes of the partial results."""
+    total = 0
+    for partition in partitions:
+        plan = Plan.from_bytes((folder / "plan").read_bytes())
+        layout = FileLayout.from_bytes((folder / "layout").read_bytes())
+        with tempfile.TemporaryDirectory() as scratch:
+            partial = scan_partition(LocalSource(path), plan.scan, layout, partition, scratch=Path(scratch))
+        total += len(partial.to_bytes())
+    return total
 
 
 def costs_of(path: Path, repeat: int) -> list[Cost]:
@@ -103,16 +103,13 @@ def _cost(
     path: Path, folder: Path, matrix: str, layout: FileLayout, partitions: Sequence[ScanPartition], repeat: int
 ) -> Cost:
     inflating: list[float] = []
-    scanning: list[float] = []
-    peaks: defaultdict[int, list[int]] = defaultdict(list)
-    partials = 0
+    fresh: list[float] = []
+    scans: list[Figures] = []
     for _ in range(repeat):
         inflating.append(measure(inflate, path, folder, matrix).result)
-        figures = [measure(scan, path, folder, partition) for partition in partitions]
-        scanning.append(sum(each.cpu for each in figures))
-        for index, each in enumerate(figures):
-            peaks[index].append(each.peak)
-        partials = sum(each.result for each in figures)
+        scans.append(measure(scan, path, folder, partitions))
+        fresh.append(sum(measure(scan, path, folder, [partition]).cpu for partition in partitions))
+    middle = sorted(scans, key=lambda figures: figures.cpu)[repeat // 2]
     header = layout.matrices[matrix].header
     return Cost(
         path=matrix,
@@ -120,9 +117,10 @@ def _cost(
         elements=math.prod(header.shape) if header.nnz is None else header.nnz,
         partitions=len(partitions),
         inflate=sorted(inflating)[repeat // 2],
-        scan=sorted(scanning)[repeat // 2],
-        peak=max((sorted(each)[repeat // 2] for each in peaks.values()), default=0),
-        partials=partials,
+        scan=middle.cpu,
+        fresh=sorted(fresh)[repeat // 2],
+        peak=middle.peak,
+        partials=middle.result,
     )
 
 
@@ -132,10 +130,21 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    os.environ |= function_settings("ScanFunction")
     found = {path.name: costs_of(path, given.repeat) for path in given.files}
-    head = ("matrix", "rows", "M elements", "partitions", "inflate CPU-s", "scan CPU-s", "ratio", "ns each", "peak MB")
+    head = (
+        "matrix",
+        "rows",
+        "M elements",
+        "partitions",
+        "inflate CPU-s",
+        "scan CPU-s",
+        "ratio",
+        "fresh CPU-s",
+        "ratio",
+    )
     print_table(
-        (*head, "partials MB"),
+        (*head, "ns each", "peak MB", "partials MB"),
         [
             (
                 f"{name} {cost.path}",
@@ -144,7 +153,9 @@ def main() -> None:
                 cost.partitions,
                 cost.inflate,
                 cost.scan,
-                cost.ratio,
+                ratio(cost.scan, cost.inflate),
+                cost.fresh,
+                ratio(cost.fresh, cost.inflate),
                 cost.scan / max(cost.elements, 1) * 1e9,
                 cost.peak / MB,
                 cost.partials / MB,

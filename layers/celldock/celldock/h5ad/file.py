@@ -140,6 +140,11 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
+# Made while a function starts, rather than with its first file: that takes longer than to check most answers.
+for _kind in (Inventory, Header):
+    _adapter(_kind)
+
+
 def _array(answer: Any, name: str = "") -> Array | None:
     """The array that an answer is, or holds under a name."""
     if name:

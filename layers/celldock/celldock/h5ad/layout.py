@@ -120,7 +120,7 @@ class FileLayout:
     @classmethod
     def from_parts(cls, document: Any, tables: ChunkTables) -> Self:
         """The layouts that `to_parts` gave. Raises ValueError for anything else."""
-        checked = TypeAdapter(_Document).validate_python(document)
+        checked = _DOCUMENT.validate_python(document)
         ends = list(accumulate((head.entries for head in checked.arrays), initial=0))
         named = len(checked.columns) + sum(len(matrix.arrays) for matrix in checked.matrices)
         lengths = {len(tables.offsets), len(tables.sizes), len(tables.masks), ends[-1]}
@@ -196,6 +196,9 @@ class _Document:
     matrices: list[_MatrixHead]
     columns: list[str]
     arrays: list[_ArrayHead]
+
+
+_DOCUMENT = TypeAdapter(_Document)  # Made once: it takes longer than all that is checked with it.
 
 
 def _head(array: ArrayLayout) -> _ArrayHead:

@@ -1,7 +1,8 @@
 """Matrices, a block of rows at a time, in bounded memory: csr, csc and dense ones alike.
 
 Memory: `budget` is divided into eighths. A block takes at most one (two are alive while the caller still holds the
-last one), undecoded bytes at most three, the unfinished chunks of the datasets one, and so does unpacking a chunk.
+last one), undecoded bytes at most one and a half, the unfinished chunks of the datasets one, and so does unpacking a
+chunk. More bytes ahead would be slower, not faster: memory that is touched for the first time costs more than the wait.
 Chunks that are too large for their share are unpacked on disk first.
 """
 
@@ -146,7 +147,7 @@ class MatrixReader:
         both = [arrays["data"], arrays["indices"]]
         element = both[0].row_bytes + max(4, both[1].row_bytes)
         ranges = self._csr_ranges(source, layout, start, stop, element=element)
-        with closing(read_together(source, both, ranges, ahead=self._budget // 8 * 3)) as blocks:
+        with closing(read_together(source, both, ranges, ahead=self._budget // 16 * 3)) as blocks:
             for begin, _, (first, pointers), (data, stored) in blocks:
                 indices = as_indices(stored)
                 check_indices(self.path, indices, begin, self.n_vars)

@@ -19,7 +19,7 @@ MAX_ROWS = 1 << 14  # Rows that one call may add: as many always fit the packed 
 
 _UNITS = (1 << GRAIN) - 1
 _FINE_LIMIT = 2.0**20  # Below it a mantissa has room for units of 2**-GRAIN.
-_STRIDE = 1 << 18  # Slots that are unpacked at once.
+_STRIDE = 1 << 15  # Slots that are unpacked at once.
 
 
 @dataclass(slots=True, eq=False)
