@@ -12,7 +12,7 @@ ARGS :=
 
 export_group = $(UV) export --frozen --quiet --only-group $(1) --no-emit-project --no-header
 
-.PHONY: help setup lock check-lock build build-local runtime sizes format lint test test-unit fuzz demo clean
+.PHONY: help setup lock check-lock build build-local runtime sizes format lint test test-long test-unit fuzz demo clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,7 +67,10 @@ lint: setup check-lock ## Check style, types, the arrows of the house, the templ
 
 test: setup build build-local runtime ## Run all tests, with all that they need
 	@command -v bwrap > /dev/null || echo "note: no bubblewrap on PATH: function sandboxes are plain processes"
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not long" $(ARGS)
+
+test-long: setup build build-local runtime ## Run what `make test` takes samples of: every hostile file, more mutants
+	$(BIN)/pytest -n 2 --dist loadfile -m long $(ARGS)
 
 test-unit: setup ## Run the tests that need neither build nor local stack
 	$(BIN)/pytest -n auto tests/unit tests/cloud $(ARGS)

@@ -51,7 +51,7 @@ def measure_file(path: Path, cells: int) -> Growth:
         folder = Path(scratch)
         guarded, planned = measure(guard, str(path)), measure(plan_file, path, folder)
         plan = Plan.from_bytes((folder / "plan").read_bytes())
-        scans = tuple(measure(scan, path, folder, partition) for partition in plan.scan.partitions)
+        scans = tuple(measure(scan, path, folder, [partition]) for partition in plan.scan.partitions)
     return Growth(cells, path.stat().st_size, plan.nnz + plan.raw_nnz, guarded, planned, scans)
 
 

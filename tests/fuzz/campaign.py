@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
     with TemporaryDirectory(prefix="celldock-fuzz-") as folder:
         harness = Harness(Path(folder))
         for name in options.seeds:
-            verdict = harness.run(seed(name))
+            verdict = harness.run(seed(name), name)
             _say(f"{name}: {len(seed(name)):,} bytes, {verdict.state} {' '.join(verdict.codes[:5])}")
             if verdict.state == "FAILED":
                 _say(verdict.problem)
@@ -89,7 +89,7 @@ def _judge(harness: Harness, names: list[str], tally: Tally, keep: Path | None, 
     for name in names:
         made = mutant(name)
         faulthandler.dump_traceback_later(2 * MAX_SECONDS, exit=True)
-        verdict = harness.run(made.data)
+        verdict = harness.run(made.data, made.name.partition(":")[0])
         faulthandler.cancel_dump_traceback_later()
         tally.add(made, verdict)
         if verbose or verdict.state == "FAILED":

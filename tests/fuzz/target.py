@@ -37,15 +37,18 @@ class Outcome:
     refused: bool
 
 
-def ingest(data: bytes, folder: Path) -> Outcome:
-    """Takes a file through all steps, in a new folder below `folder`. What it raises would end as FAILED."""
+def ingest(data: bytes, folder: Path, tolerated: frozenset[str] = frozenset()) -> Outcome:
+    """Takes a file through all steps, in a new folder below `folder`. What it raises would end as FAILED.
+
+    It is converted unless it has errors of other codes than those that are `tolerated`.
+    """
     with TemporaryDirectory(dir=folder) as own:
         path = Path(own) / "submitted.h5ad"
         path.write_bytes(data)
-        return _ingest(LocalSource(path), Path(own))
+        return _ingest(LocalSource(path), Path(own), tolerated)
 
 
-def _ingest(source: ByteSource, folder: Path) -> Outcome:
+def _ingest(source: ByteSource, folder: Path, tolerated: frozenset[str]) -> Outcome:
     try:
         planned = make_plan(source, list(FORMATS))
     except InvalidSubmission as refusal:
@@ -63,7 +66,7 @@ def _ingest(source: ByteSource, folder: Path) -> Outcome:
     scan.check_complete()
     report = validate(source, _SCHEMA, header=plan.header, scan=scan)
     outcome = _outcome(report, refused=False)
-    if outcome.valid:
+    if tolerated.issuperset(outcome.codes):
         for planned_format in plan.formats:
             _convert(source, plan.header, planned_format, folder)
     return outcome

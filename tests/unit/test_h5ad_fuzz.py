@@ -23,12 +23,13 @@ from tests.fuzz.target import Outcome
 
 # Derandomised: the same mutants each time, so that a change of the code and not of the dice makes it fail.
 few = settings(
-    max_examples=40,
+    max_examples=8,
     derandomize=True,
     database=None,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
+more = settings(few, max_examples=40)
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +45,16 @@ def test_a_sound_file_is_valid_and_all_of_it_is_converted(harness: Harness, name
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("examples", [few, pytest.param(more, marks=pytest.mark.long)], ids=["few", "more"])
 @pytest.mark.parametrize("name", ["pbmc68k", "csr", "dense", "legacy", "latest"])
-def test_every_mutant_ends_valid_or_invalid(harness: Harness, name: str) -> None:
-    @few
+def test_every_mutant_ends_valid_or_invalid(harness: Harness, name: str, examples: settings) -> None:
+    @examples
     @given(st.integers(0, 999_999))
     def check(number: int) -> None:
         made = mutant(f"{name}:{number}")
         for step in made.steps:
             note(step)
-        verdict = harness.run(made.data)
+        verdict = harness.run(made.data, name)
         assert verdict.state in {"VALID", "INVALID"}, f"{made.name}: {verdict.problem}"
 
     check()
@@ -97,7 +99,7 @@ def test_what_the_fuzz_has_found_stays_mended(
 
 
 def test_a_failure_of_the_service_is_noticed(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_data: bytes, _folder: Path) -> None:
+    def broken(*_arguments: object) -> None:
         raise KeyError("a fault of ours")
 
     monkeypatch.setattr("tests.fuzz.harness.ingest", broken)
