@@ -103,6 +103,8 @@ def blank_structure(draft: Draft, rng: Random) -> str:
 def damage_data(draft: Draft, rng: Random) -> str:
     """Changes bytes of a chunk or of contiguous data as they are stored: mostly compressed."""
     names = [name for name in ("chunk", "contiguous data") if name in draft.atlas.by_name]
+    if not names:
+        return set_bytes(draft, rng)
     item = rng.choice(draft.atlas.by_name[rng.choice(names)])
     places = [rng.randrange(item.start, item.stop) for _ in range(rng.choice((1, 1, 2, 16)))]
     for place in places:

@@ -96,6 +96,15 @@ def test_a_header_survives_json(tmp_path: Path, options: dict[str, Any]) -> None
     assert Header.from_json(json.loads(json.dumps(header.to_json()))) == header
 
 
+@pytest.mark.parametrize("ordered", [["string-array", "0.2.0"], "False", [1, 1], np.array([]), 1.5])
+def test_a_flag_that_is_none_is_not_set(tmp_path: Path, ordered: Any) -> None:
+    path = builders.make_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(path, "r+") as file:
+        file["obs/donor_id"].attrs["ordered"] = ordered
+    (column,) = (column for column in header_of(path).obs.columns if column.name == "donor_id")
+    assert (column.kind, column.ordered) == ("categorical", False)
+
+
 def test_a_group_that_does_not_say_that_it_is_a_frame_has_rows_without_names(tmp_path: Path) -> None:
     def strip(file: h5py.File) -> None:
         for name in ("encoding-type", "encoding-version", "_index", "column-order"):

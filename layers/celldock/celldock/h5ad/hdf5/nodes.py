@@ -110,6 +110,12 @@ def text_list_attribute(node: Node, name: str) -> list[str] | None:
     return [_text(item, path_of(node)) for item in np.atleast_1d(value).ravel().tolist()]
 
 
+def flag_attribute(node: Node, name: str) -> bool:
+    """An attribute that holds one truth value, False if it is absent or something else."""
+    value = attribute(node, name)
+    return isinstance(value, bool | int | np.bool_ | np.integer) and bool(value)
+
+
 def is_text(dataset: h5py.Dataset) -> bool:
     """Whether a dataset holds strings."""
     return h5py.check_string_dtype(dataset.dtype) is not None

@@ -129,7 +129,7 @@ def _categorical(group: h5py.Group) -> Series | None:
         categories = _plain(node) if node is not None else None
     if codes is None or codes.kind != "integer" or categories is None:
         return None
-    ordered = bool(nodes.attribute(group, "ordered"))
+    ordered = nodes.flag_attribute(group, "ordered")
     return Series("categorical", codes.values, categories=categories, ordered=ordered)
 
 
@@ -142,7 +142,7 @@ def _categorical_by_reference(frame: h5py.Group, name: str, codes: h5py.Dataset,
     plain = _plain(codes)
     if categories is None or plain is None or plain.kind != "integer":
         return None
-    ordered = bool(nodes.attribute(dataset, "ordered"))
+    ordered = nodes.flag_attribute(dataset, "ordered")
     return Series("categorical", codes, categories=categories, ordered=ordered)
 
 
