@@ -6,19 +6,33 @@
 UV := scripts/uv
 BIN := .venv/bin
 RUNTIME := .celldock/runtime/python3.13
+REFERENCE := .celldock/reference
 LAYERS := runtime core columns
 # More words for pytest: make test ARGS="-x -k publish"
 ARGS :=
 
 export_group = $(UV) export --frozen --quiet --only-group $(1) --no-emit-project --no-header
 
-.PHONY: help setup lock check-lock build build-local runtime sizes format lint test test-long test-unit fuzz demo clean
+.PHONY: help setup venv lock check-lock build build-local runtime sizes format lint test test-long test-unit fuzz parity demo clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Create or update .venv from the lock
+setup: venv $(REFERENCE).stamp ## Create or update .venv from the lock, and the reference data
+
+venv:
 	@$(UV) sync --frozen --quiet
+
+# What the reference layer holds, for celldock run from this checkout.
+$(REFERENCE).stamp: layers/build_layer.py $(wildcard layers/reference/*.*) | venv
+	@echo "celldock: compiling ontologies and genes ..."
+	@rm -rf $(REFERENCE).new
+	@CELLDOCK_UV="$$(scripts/find-uv)" CELLDOCK_LAYER_CACHE=.celldock/layers \
+		$(BIN)/python -I layers/build_layer.py $(REFERENCE).new reference
+	@rm -rf $(REFERENCE)
+	@mv $(REFERENCE).new/reference $(REFERENCE)
+	@rm -rf $(REFERENCE).new
+	@touch $@
 
 lock: ## Resolve uv.lock anew and export the layers' requirements from it
 	$(UV) lock
@@ -45,7 +59,7 @@ sizes: build ## Show what each function carries, against Lambda's limit
 runtime: $(RUNTIME).stamp ## Lay out what AWS's own python3.13 runtime brings, for the local sandboxes
 
 # Exactly the locked group: whatever an older lock left behind goes first.
-$(RUNTIME).stamp: uv.lock .python-version | setup
+$(RUNTIME).stamp: uv.lock .python-version | venv
 	@rm -rf $(RUNTIME) $@
 	@mkdir -p $(RUNTIME)
 	@$(call export_group,lambda-runtime) > $(RUNTIME).txt
@@ -53,11 +67,11 @@ $(RUNTIME).stamp: uv.lock .python-version | setup
 		--no-deps --require-hashes -r $(RUNTIME).txt
 	@mv $(RUNTIME).txt $@
 
-format: setup ## Format the code and apply the safe fixes
+format: venv ## Format the code and apply the safe fixes
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-lint: setup check-lock ## Check style, types, the arrows of the house, the template
+lint: venv check-lock ## Check style, types, the arrows of the house, the template
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
@@ -78,9 +92,12 @@ test-unit: setup ## Run the tests that need neither build nor local stack
 fuzz: setup ## Send 10,000 mutated files through the service (ARGS="--count 500 --seeds csr")
 	@$(BIN)/python -m tests.fuzz.campaign $(ARGS)
 
+parity: setup ## Compare with cellxgene-schema on the corpus and on mutations (ARGS="--terms 500 --keep /tmp/differ")
+	@$(BIN)/python -m tests.parity $(ARGS)
+
 demo: setup build-local runtime ## The whole path on this machine, on real data
 	@$(BIN)/python -m celldock_cli.demo
 
 clean: ## Delete what was built; .venv, .tools and the local stack's data stay
-	rm -rf .aws-sam .celldock/layers .celldock/runtime .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	rm -rf .aws-sam .celldock/layers .celldock/reference .celldock/reference.stamp .celldock/runtime .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	find cli functions layers local scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 """Builds one Lambda layer: `build_layer.py ARTIFACTS_DIR LAYER` fills `ARTIFACTS_DIR/python`.
 
-`celldock` is the package of that name; any other layer is what `LAYER/requirements.txt` lists, as wheels for
+`celldock` is the package of that name; `reference` fills `ARTIFACTS_DIR/reference` with what
+`reference/build_reference.py` makes; any other layer is what `LAYER/requirements.txt` lists, as wheels for
 `CELLDOCK_PLATFORM`, checked against their hashes. Shared objects are not stripped: it would save 5 of 150 MB, break
 some of them, and make the outcome depend on the machine's binutils.
 
@@ -38,29 +39,44 @@ def main() -> None:
     if sys.version_info[:2] != PYTHON:
         sys.exit(f"layers are compiled for Python {PYTHON[0]}.{PYTHON[1]}, this is {sys.version.split()[0]}")
     artifacts, layer = Path(sys.argv[1]), sys.argv[2]
-    target = artifacts / "python"
     if layer == "celldock":
+        target = artifacts / "python"
         shutil.copytree(HERE / "celldock" / "celldock", target / "celldock", ignore=_ignore_bytecode)
         compile_tree(target)
         return
-    platform = os.environ.get("CELLDOCK_PLATFORM", LAMBDA)
-    requirements = HERE / layer / "requirements.txt"
+    target = artifacts / ("reference" if layer == "reference" else "python")
     cache = os.environ.get("CELLDOCK_LAYER_CACHE")
     if cache is None:
-        build_wheels(requirements, platform, target)
-        return
-    finished = Path(cache) / f"{layer}-{digest(requirements, platform)}"
+        make(layer, target)
+    else:
+        shutil.copytree(cached(layer, Path(cache)), target)
+
+
+def make(layer: str, target: Path) -> None:
+    """Fills `target` with what the layer holds."""
+    if layer == "reference":
+        subprocess.run([sys.executable, "-I", str(HERE / layer / "build_reference.py"), str(target)], check=True)
+    else:
+        build_wheels(HERE / layer / "requirements.txt", _platform(), target)
+
+
+def cached(layer: str, cache: Path) -> Path:
+    """The folder under `cache` that holds what `make` makes, made if need be."""
+    finished = cache / f"{layer}-{digest(layer)}"
     if not finished.exists():
         # Built beside its final place and renamed, so that an interrupted build is never taken for a finished one.
-        with tempfile.TemporaryDirectory(dir=_made(finished.parent)) as making:
-            build_wheels(requirements, platform, Path(making) / "python")
-            (Path(making) / "python").rename(finished)
-    shutil.copytree(finished, target)
+        with tempfile.TemporaryDirectory(dir=_made(cache)) as making:
+            make(layer, Path(making) / layer)
+            (Path(making) / layer).rename(finished)
+    return finished
 
 
-def digest(requirements: Path, platform: str) -> str:
-    """Identifies the outcome of `build_wheels`: requirements, platform, interpreter and this file."""
-    parts = (requirements.read_bytes(), platform.encode(), sys.version.encode(), Path(__file__).read_bytes())
+def digest(layer: str) -> str:
+    """Identifies the outcome of `make`: the layer's files, platform, interpreter and this file."""
+    files = sorted(path for path in (HERE / layer).iterdir() if path.is_file())
+    parts = [path.read_bytes() for path in (*files, Path(__file__))]
+    # Wheels are for a platform; databases are the same on all.
+    parts += [b"" if layer == "reference" else _platform().encode(), sys.version.encode()]
     return hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
 
 
@@ -94,6 +110,10 @@ def compile_tree(tree: Path) -> None:
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
     if not compileall.compile_dir(tree, ddir=MOUNTED_AT, quiet=1, invalidation_mode=mode):
         sys.exit(f"some files of {tree} do not compile")
+
+
+def _platform() -> str:
+    return os.environ.get("CELLDOCK_PLATFORM", LAMBDA)
 
 
 def _ignore_bytecode(_folder: str, names: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ import platform
 import re
 import subprocess
 import sys
+import zlib
 from importlib.machinery import SourcelessFileLoader
 from pathlib import Path
 
@@ -48,6 +49,13 @@ import duckdb, os, tempfile
 path = os.path.join(tempfile.mkdtemp(), "cells.parquet")
 duckdb.sql(f"copy (select range as cell from range(1000)) to '{path}' (format parquet, compression zstd)")
 assert duckdb.sql(f"select sum(cell) from '{path}'").fetchall() == [(499500,)]
+""",
+    "ReferenceLayer": """
+import pathlib, sqlite3
+for path in (pathlib.Path(sys.path[0]).parent / "reference").iterdir():
+    database = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+    assert database.execute("pragma integrity_check").fetchall() == [("ok",)], path
+    assert path.stem == database.execute("select value from meta where kind = 'schema'").fetchone()[0]
 """,
 }
 
@@ -113,7 +121,32 @@ def test_shared_objects_are_for_lambdas_machine(deployment: Built) -> None:
         assert [version for version in needed if version > GLIBC] == [], path
 
 
-@pytest.mark.parametrize("layer", ["celldock", "runtime"])
+def test_the_reference_layer_holds_all_schema_versions_in_25_megabytes(deployment: Built, figures: list[str]) -> None:
+    files = sorted(path for path in deployment.layers["ReferenceLayer"].rglob("*") if path.is_file())
+    assert sorted(path.name for path in files) == ["2.0.0.sqlite", "7.1.0.sqlite"]
+    packed = sum(len(zlib.compress(path.read_bytes())) for path in files)
+    unpacked = sum(path.stat().st_size for path in files)
+    figures.append(f"reference layer: {packed / 1e6:.1f} MB packed, {unpacked / 1e6:.1f} MB unpacked")
+    assert packed <= 25e6
+
+
+@pytest.mark.skipif((platform.system(), platform.machine()) != ("Linux", "x86_64"), reason="built for Linux x86_64")
+def test_the_package_finds_the_reference_data_in_the_layer_beside_it(deployment: Built, tmp_path: Path) -> None:
+    (tmp_path / "python").mkdir()
+    for layer in ("CelldockLayer", "RuntimeLayer", "CoreLayer"):
+        for entry in (deployment.layers[layer] / "python").iterdir():
+            (tmp_path / "python" / entry.name).symlink_to(entry)
+    (tmp_path / "reference").symlink_to(deployment.layers["ReferenceLayer"] / "reference")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path / 'python')!r})\n" + (
+        "from celldock.schema.reference import open_reference\n"
+        "print(*(open_reference(version).term('CL:0000540').label for version in ('2.0.0', '7.1.0')))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "neuron neuron\n", done.stderr
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("layer", ["celldock", "runtime", pytest.param("reference", marks=pytest.mark.long)])
 def test_a_layer_comes_out_the_same_each_time(deployment: Built, tmp_path: Path, layer: str) -> None:
     find_uv = subprocess.run([ROOT / "scripts" / "find-uv"], capture_output=True, text=True, check=True)
     environment = {key: value for key, value in os.environ.items() if key != "CELLDOCK_LAYER_CACHE"}

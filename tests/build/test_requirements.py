@@ -9,10 +9,10 @@ import pytest
 
 from scripts.layer_sizes import ROOT
 
-REQUIREMENTS = sorted((ROOT / "layers").glob("*/requirements.txt"))
+REQUIREMENTS = sorted((ROOT / "layers").glob("*/*.txt"))
 
 
-@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_each_requirement_is_pinned_and_hashed(path: Path) -> None:
     text = re.sub(r"^\s*#.*\n", "", path.read_text(), flags=re.MULTILINE)
     requirements = text.replace("\\\n", " ").splitlines()

@@ -12,11 +12,12 @@ from tests.template.house import FUNCTIONS, ROOT, Machine, Stack, function_of, l
 
 LIGHT = {"CelldockLayer", "RuntimeLayer"}
 HEADERS = LIGHT | {"CoreLayer"}
+RULES = HEADERS | {"ReferenceLayer"}
 CONVERSION = HEADERS | {"ColumnsLayer"}
 CARRIED = dict.fromkeys(FUNCTIONS, LIGHT) | {
     "Plan": HEADERS,
     "Scan": HEADERS,
-    "Validate": HEADERS,
+    "Validate": RULES,
     "Convert": CONVERSION,
     "Assemble": CONVERSION,
 }
@@ -61,7 +62,7 @@ def test_each_function_carries_the_layers_that_it_needs(source: dict[str, Any], 
 
 def test_layers_are_built_from_the_one_makefile_for_lambda(source: dict[str, Any]) -> None:
     layers = {k: v for k, v in source["Resources"].items() if v["Type"] == "AWS::Serverless::LayerVersion"}
-    assert set(layers) == CONVERSION
+    assert set(layers) == RULES | CONVERSION
     targets = (ROOT / "layers" / "Makefile").read_text()
     for name, layer in layers.items():
         assert layer["Properties"]["ContentUri"] == "layers/"
