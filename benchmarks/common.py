@@ -69,7 +69,7 @@ def _run(work: partial[Any], prepare: Callable[[], object] | None) -> Figures:
     child_peak = 0
     try:
         while not ours.poll(_SAMPLE):
-            child_peak = max([child_peak, *(_peak(pid) for pid in _descendants(process.pid))])
+            child_peak = max([child_peak, *(_peak(pid) for pid in descendants(process.pid))])
         answer: Figures | str = ours.recv()
     except EOFError:
         answer = "it ended without an answer"
@@ -89,7 +89,7 @@ def _child(answer: Connection, work: partial[Any], prepare: Callable[[], object]
         answer.send(traceback.format_exc())
         raise
     wall, cpu = time.perf_counter() - begun, _cpu() - cpu
-    child_peak = max((_peak(pid) for pid in _descendants(os.getpid())), default=0)
+    child_peak = max((_peak(pid) for pid in descendants(os.getpid())), default=0)
     answer.send(Figures(wall, cpu, _peak(os.getpid()), child_peak, result))
 
 
@@ -97,7 +97,7 @@ def _cpu() -> float:
     """Seconds of this process and of all that it has started, dead or alive."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     own = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    return own + sum(_ticks(pid) for pid in _descendants(os.getpid())) * _TICK
+    return own + sum(_ticks(pid) for pid in descendants(os.getpid())) * _TICK
 
 
 def _ticks(pid: int) -> int:
@@ -109,7 +109,8 @@ def _ticks(pid: int) -> int:
     return sum(int(field) for field in fields[11:15])
 
 
-def _descendants(pid: int) -> Iterator[int]:
+def descendants(pid: int) -> Iterator[int]:
+    """The processes that a process has started, and those that they have."""
     for task in _listed(Path(f"/proc/{pid}/task")):
         try:
             children = [int(child) for child in (task / "children").read_text().split()]
@@ -117,7 +118,7 @@ def _descendants(pid: int) -> Iterator[int]:
             continue
         for child in children:
             yield child
-            yield from _descendants(child)
+            yield from descendants(child)
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -5,12 +5,14 @@
 Counts are drawn as a sequencer draws them: each cell has a depth (lognormal) and picks genes by their abundance
 (lognormal, 64 kinds of cells). raw.X holds the counts as float32, X log1p of counts in ten thousand; without raw, X
 holds the counts. The layout on disk is AnnData's (encoding attributes, extensible arrays, h5py's automatic chunks), and
-the frames are those that CELLxGENE's schema 7.1 wants, with made-up gene ids. The same arguments give the same file.
+the frames are those that CELLxGENE's schema 7.1 wants. Gene ids are made up unless `--genes` has real ones: the first
+field of each line of a CSV file, which may be gzipped. The same arguments give the same file.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -45,7 +47,11 @@ _ONE_VALUE = {
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a file shall be. `chunk` is in elements of data and indices, 0 for what AnnData lets h5py choose."""
+    """What a file shall be.
+
+    `chunk` is in elements of data and indices, 0 for what AnnData lets h5py choose. `genes` are their ids, made up
+    where there are none. `obs_columns` counts those that the schema asks for; what is more holds measurements.
+    """
 
     n_obs: int
     n_vars: int
@@ -55,6 +61,13 @@ class Recipe:
     chunk: int = 0
     raw: bool = True
     seed: int = 0
+    genes: tuple[str, ...] = ()
+    obs_columns: int = 0
+
+    @property
+    def gene_ids(self) -> Sequence[str]:
+        """The id of each gene."""
+        return self.genes or [f"ENSG{number:011}" for number in range(1, self.n_vars + 1)]
 
     @property
     def storage(self) -> dict[str, Any]:
@@ -255,7 +268,9 @@ def _write_dense(file: h5py.File, path: str, values: str, recipe: Recipe, spool:
 def _write_frames(file: h5py.File, recipe: Recipe, kinds: Array) -> None:
     """obs, var, raw.var, one embedding, uns and the empty groups."""
     n_obs, storage = recipe.n_obs, recipe.storage
-    obs = _frame(file, "obs", [*_ONE_VALUE, "cell_type_ontology_term_id", "donor_id", "is_primary_data"])
+    required = [*_ONE_VALUE, "cell_type_ontology_term_id", "donor_id", "is_primary_data"]
+    further = [f"measurement_{number}" for number in range(1, recipe.obs_columns - len(required) + 1)]
+    obs = _frame(file, "obs", [*required, *further])
     _strings(obs, "_index", (f"cell-{number:08}" for number in range(n_obs)), n_obs, storage)
     for name, term in _ONE_VALUE.items():
         _categorical(obs, name, [term], np.zeros(n_obs, np.int8), storage)
@@ -263,8 +278,10 @@ def _write_frames(file: h5py.File, recipe: Recipe, kinds: Array) -> None:
     donors = np.minimum(np.arange(n_obs) * 24 // max(n_obs, 1), 23).astype(np.int8)
     _categorical(obs, "donor_id", [f"donor-{number:02}" for number in range(24)], donors, storage)
     _encode(obs.create_dataset("is_primary_data", data=np.ones(n_obs, bool), **storage), "array", "0.2.0")
+    for number, name in enumerate(further):
+        _write_further(obs, name, number, recipe)
 
-    genes = [f"ENSG{number:011}" for number in range(1, recipe.n_vars + 1)]
+    genes = recipe.gene_ids
     var = _frame(file, "var", ["feature_is_filtered"])
     _strings(var, "_index", iter(genes), len(genes), storage)
     _encode(var.create_dataset("feature_is_filtered", data=np.zeros(len(genes), bool), **storage), "array", "0.2.0")
@@ -283,6 +300,23 @@ def _write_frames(file: h5py.File, recipe: Recipe, kinds: Array) -> None:
     _encode(umap, "array", "0.2.0")
     for name, value in (("title", "Made-up cells"), ("organism_ontology_term_id", "NCBITaxon:9606")):
         _encode(file["uns"].create_dataset(name, data=value), "string", "0.2.0")
+
+
+def _write_further(obs: h5py.Group, name: str, number: int, recipe: Recipe) -> None:
+    """One of the columns that labs add: in turn a float, an integer, a boolean and a categorical one."""
+    rng = np.random.default_rng([recipe.seed, 3, number])
+    values = rng.normal(size=recipe.n_obs).astype(np.float32)
+    match number % 4:
+        case 0:
+            _encode(obs.create_dataset(name, data=values, **recipe.storage), "array", "0.2.0")
+        case 1:
+            whole = (values * 1000).astype(np.int32)
+            _encode(obs.create_dataset(name, data=whole, **recipe.storage), "array", "0.2.0")
+        case 2:
+            _encode(obs.create_dataset(name, data=values > 0, **recipe.storage), "array", "0.2.0")
+        case _:
+            codes = np.clip(values * 5 + 15, 0, 29).astype(np.int8)
+            _categorical(obs, name, [f"cluster {code}" for code in range(30)], codes, recipe.storage)
 
 
 def _frame(file: h5py.File, path: str, columns: Sequence[str]) -> h5py.Group:
@@ -318,6 +352,16 @@ def _encode(node: h5py.Group | h5py.Dataset, kind: str, version: str) -> None:
     node.attrs["encoding-version"] = version
 
 
+def _read_genes(path: Path, count: int) -> tuple[str, ...]:
+    """The first so many ids of a CSV file, without their versions."""
+    lines = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode().splitlines()
+    ids = [line.partition(",")[0].strip('"') for line in lines]
+    genes = list(dict.fromkeys(name.partition(".")[0] for name in ids if name.startswith("ENS")))
+    if len(genes) < count:
+        raise SystemExit(f"{path} has {len(genes):,} gene ids, fewer than {count:,}")
+    return tuple(genes[:count])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
@@ -329,9 +373,13 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=0, help="elements of a chunk; h5py's choice by default")
     parser.add_argument("--no-raw", dest="raw", action="store_false", help="counts in X and no raw")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--genes", type=Path, help="a CSV file, perhaps gzipped, whose first field is a gene id")
+    parser.add_argument("--obs-columns", type=int, default=0, help="columns of obs, at least those of the schema")
     arguments = vars(parser.parse_args())
     out: Path = arguments.pop("out")
-    make_h5ad(out, Recipe(**arguments))
+    csv: Path | None = arguments.pop("genes")
+    genes = _read_genes(csv, arguments["n_vars"]) if csv else ()
+    make_h5ad(out, Recipe(**arguments, genes=genes))
     print(f"{out}: {out.stat().st_size / 1e6:,.1f} MB")
 
 

@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from celldock_cli.apps import command_app
 from celldock_cli.outcome import CommandFailed, Exit
 from celldock_local import daemon
 from celldock_local.aws import ACCESS_KEY, SECRET_KEY
 from celldock_local.checkout import BUILD, DEFAULT_DATA, RUNTIME, require_built
 from celldock_local.data_folder import DataFolderError
 
-app = typer.Typer(no_args_is_help=True, help="The whole stack on this machine, from the same template.")
+app = command_app(name="local", no_args_is_help=True, help="The whole stack on this machine, from the same template.")
 out = Console(highlight=False)
 progress = Console(stderr=True, highlight=False)
 

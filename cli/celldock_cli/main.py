@@ -2,168 +2,80 @@
 
 from __future__ import annotations
 
-import json
+import importlib
+import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Any
 
-import typer
-from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from celldock import __version__
-from celldock.catalog.keys import Rejection, parse_upload_key
-from celldock.report.text import printable
-from celldock_cli import local_commands, ops_commands
-from celldock_cli.api import Api
+from celldock.errors import CelldockError
+from celldock_cli.apps import command_app
 from celldock_cli.outcome import CommandFailed, Exit
-from celldock_cli.profiles import resolve
-from celldock_cli.render import print_report, print_status
-from celldock_cli.transfer import upload
-from celldock_cli.watch import follow, verdict_exit
+from celldock_cli.terminal import complain
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Dock single-cell data: submit, follow, publish.",
+TRACEBACK = "CELLDOCK_TRACEBACK"
+"""The environment variable that has a fault of our own shown with its traceback."""
+
+# Each command, and the module whose `app` is that command or has it.
+_MODULES = MappingProxyType(
+    {
+        "validate": "validate_command",
+        "submit": "service_commands",
+        "status": "service_commands",
+        "report": "service_commands",
+        "publish": "service_commands",
+        "local": "local_commands",
+        "ops": "ops_commands",
+    }
 )
-app.add_typer(local_commands.app, name="local")
-app.add_typer(ops_commands.app, name="ops")
-
-Profile = Annotated[
-    str | None, typer.Option("--profile", help="Which celldock: `local` (default) or a name from profiles.toml.")
-]
-Data = Annotated[Path | None, typer.Option("--data", help="The local stack's folder, if not the default one.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
-Dataset = Annotated[str, typer.Argument(metavar="ID", help="<collection>/<name>, or <collection>/<name>@<version id>")]
-
-progress = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
 
 
-@app.command()
-def submit(
-    file: Annotated[Path, typer.Argument(help="The .h5ad file.")],
-    *,
-    collection: Annotated[str, typer.Option("--collection", help="The collection that it belongs to.")],
-    name: Annotated[
-        str | None, typer.Option("--name", help="The dataset's name; default: the file's name without .h5ad.")
-    ] = None,
-    publish: Annotated[
-        bool, typer.Option("--publish", help="Publish by itself once ready, where the collection allows it.")
-    ] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Follow it to its end; exit 3 if the data are invalid.")
-    ] = False,
-    profile: Profile = None,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Upload a file into the inbox."""
-    if not file.is_file():
-        raise CommandFailed(f"no such file: {file}", Exit.USAGE)
-    key = f"{collection}/{name or file.name.removesuffix('.h5ad')}.h5ad"
-    parsed = parse_upload_key(key)
-    if isinstance(parsed, Rejection):
-        raise CommandFailed(parsed.message, Exit.USAGE, parsed.hint)
-    target = resolve(profile, data)
-    stored = upload(target, file, key, publish=publish, console=progress)
-    dataset = key.removesuffix(".h5ad")
-    if watch:
-        answer = follow(Api(target), dataset, stored.version_id, progress)
-        _show(answer, as_json, print_status)
-        raise typer.Exit(verdict_exit(answer))
-    document = {"dataset": dataset, "version_id": stored.version_id, "bucket": stored.bucket, "key": stored.key}
-    _show(
-        document,
-        as_json,
-        lambda _, console: console.print(f"{printable(dataset)}@{stored.version_id}", markup=False, soft_wrap=True),
-    )
+class Commands(TyperGroup):
+    """Commands that are imported when they are asked for: one that needs no AWS shall not wait for boto3."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*_MODULES, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _MODULES:
+            return super().get_command(ctx, cmd_name)
+        found: Any = get_command(importlib.import_module(f"celldock_cli.{_MODULES[cmd_name]}").app)
+        return found if found.name == cmd_name else found.get_command(ctx, cmd_name)
 
 
-@app.command()
-def status(
-    dataset: Dataset,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Follow it to its end; exit 3 if the data are invalid.")
-    ] = False,
-    profile: Profile = None,
-    data: Data = None,
-    as_json: Json = False,
-) -> None:
-    """Where a dataset stands: its state, artifacts and whether it is published."""
-    api = Api(resolve(profile, data))
-    name, version = _split(dataset)
-    answer = follow(api, name, version, progress) if watch else api.dataset(name, version)
-    _show(answer, as_json, print_status)
-    if watch:
-        raise typer.Exit(verdict_exit(answer))
+app = command_app(cls=Commands, no_args_is_help=True, help="Dock single-cell data: validate, submit, follow, publish.")
 
 
-@app.command()
-def report(dataset: Dataset, profile: Profile = None, data: Data = None, as_json: Json = False) -> None:
-    """What was found in the file; exit 3 if it is invalid."""
-    answer = Api(resolve(profile, data)).report(*_split(dataset))
-    document = answer["report"]
-    _show(document, as_json, print_report)
-    raise typer.Exit(Exit.DONE if document["valid"] else Exit.INVALID_DATA)
-
-
-@app.command()
-def publish(dataset: Dataset, profile: Profile = None, data: Data = None, as_json: Json = False) -> None:
-    """Make a READY version public."""
-    answer = Api(resolve(profile, data)).publish(*_split(dataset))
-    _show(
-        answer,
-        as_json,
-        lambda a, console: console.print(
-            f"published {printable(a['dataset'])} as {a['publication_id']}", markup=False, soft_wrap=True
-        ),
-    )
+@app.callback()
+def celldock() -> None:
+    """Makes a group of what has only one command of its own."""
 
 
 @app.command()
 def version() -> None:
     """celldock's version."""
-    out.print(__version__)
-
-
-def _split(dataset: str) -> tuple[str, str | None]:
-    """`c/n@v` → (`c/n`, `v`). A name may itself hold an `@`: version ids never hold a `/` or a dot."""
-    name, at, version_id = dataset.rpartition("@")
-    if at and version_id and "/" not in version_id and "/" in name:
-        return name, version_id
-    return dataset, None
-
-
-def _show(document: dict[str, Any], as_json: bool, render: Callable[[dict[str, Any], Console], None]) -> None:
-    if as_json:
-        print(json.dumps(document, indent=2, ensure_ascii=False))
-    else:
-        render(document, out)
+    print(__version__)
 
 
 def main() -> None:
-    """Runs the command; every failure that has a name ends in one line on stderr and its exit code."""
+    """Runs the command; every failure ends in one line on stderr, perhaps a hint, and its exit code."""
     try:
         app()
     except CommandFailed as failure:
-        _complain(failure.message, failure.hint)
+        complain(failure.message, failure.hint)
         sys.exit(failure.exit_code)
-    except ClientError as error:
-        _complain(str(error))
+    except CelldockError as error:
+        complain(error.message, error.hint)
         sys.exit(Exit.OUR_FAULT)
-    except BotoCoreError as error:
-        _complain(str(error))
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        complain(f"{type(error).__name__}: {error}", f"{TRACEBACK}=1 in the environment shows where it came from")
         sys.exit(Exit.OUR_FAULT)
-
-
-def _complain(message: str, hint: str = "") -> None:
-    progress.print(f"celldock: {printable(message)}", markup=False, soft_wrap=True)
-    if hint:
-        progress.print(f"  hint: {printable(hint)}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ import typer
 from rich.console import Console
 
 from celldock_cli.api import Api
+from celldock_cli.apps import command_app
 from celldock_cli.profiles import resolve
 
-app = typer.Typer(no_args_is_help=True, help="For operators.")
+app = command_app(name="ops", no_args_is_help=True, help="For operators.")
 out = Console(highlight=False)
 
 Profile = Annotated[
@@ -47,10 +48,15 @@ def collection(
         PublishPolicy | None, typer.Option("--publish", help="hold: only when asked; auto: uploads may ask for it.")
     ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Its title.")] = None,
+    schema: Annotated[
+        list[str] | None,
+        typer.Option("--schema", help="A version of the schema that its files may be in; the first is the default."),
+    ] = None,
     profile: Profile = None,
     data: Data = None,
 ) -> None:
     """Create a collection or change its settings."""
-    settings = {"publish_policy": publish.value if publish else None, "title": title}
+    settings = {"publish_policy": publish.value if publish else None, "title": title, "schema_versions": schema}
     answer = Api(resolve(profile, data)).put_collection(name, **{k: v for k, v in settings.items() if v is not None})
-    out.print(f"{name}: publish {answer['publish_policy']}", markup=False, soft_wrap=True)
+    schemas = ", ".join(answer["schema_versions"])
+    out.print(f"{name}: publish {answer['publish_policy']}, schema {schemas}", markup=False, soft_wrap=True)

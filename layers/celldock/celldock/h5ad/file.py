@@ -21,6 +21,7 @@ from celldock.h5ad.frames import Column
 from celldock.h5ad.guard import Inventory
 from celldock.h5ad.headers import ArrayHeader, ColumnHeader, FrameHeader, Header, MatrixHeader
 from celldock.h5ad.layout import ChunkTables, FileLayout
+from celldock.h5ad.layout_document import check_document
 from celldock.h5ad.sandbox.limits import Limits
 from celldock.h5ad.sandbox.parent import SANDBOX, Sandbox, Session
 from celldock.h5ad.source import ByteSource
@@ -53,7 +54,8 @@ class H5adFile:
         if [table.dtype.str for table in tables if table is not None and table.ndim == 1] != ["<i8", "<i8", "<u4"]:
             raise _nonsense("")
         try:
-            layout = FileLayout.from_parts(answer.get("document"), ChunkTables(*cast("list[Array]", tables)))
+            document = check_document(answer.get("document"))
+            layout = FileLayout.from_parts(document, ChunkTables(*cast("list[Array]", tables)))
         except ValueError as error:
             raise _nonsense("") from error
         if [matrix.header for matrix in layout.matrices.values()] != _matrices(header) or [*layout.columns] != [

@@ -12,14 +12,16 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
 
 from celldock.canonical import canonical_json
 from celldock.errors import ServiceFault
 from celldock.h5ad.headers import MatrixHeader
+
+if TYPE_CHECKING:
+    from celldock.h5ad.layout_document import ArrayHead, LayoutDocument
 
 LAYOUT_VERSION = 1
 
@@ -101,13 +103,15 @@ class FileLayout:
     def to_parts(self) -> tuple[dict[str, Any], ChunkTables]:
         """A JSON-able document of all that is small, and the chunk tables of all arrays, in the document's order."""
         layouts = [*self._of_matrices(), *self.columns.values()]
-        document = _Document(
-            LAYOUT_VERSION,
-            [_MatrixHead(matrix.header, list(matrix.arrays)) for matrix in self.matrices.values()],
-            list(self.columns),
-            [_head(layout) for layout in layouts],
-        )
-        return asdict(document), ChunkTables(
+        document = {
+            "layout_version": LAYOUT_VERSION,
+            "matrices": [
+                {"header": asdict(matrix.header), "arrays": list(matrix.arrays)} for matrix in self.matrices.values()
+            ],
+            "columns": list(self.columns),
+            "arrays": [_head(layout) for layout in layouts],
+        }
+        return document, ChunkTables(
             *(
                 np.concatenate([np.empty(0, dtype), *(getattr(layout, name) for layout in layouts)], dtype=dtype)
                 for name, dtype in (("offsets", np.int64), ("sizes", np.int64), ("masks", np.uint32))
@@ -118,9 +122,8 @@ class FileLayout:
         return [array for matrix in self.matrices.values() for array in matrix.arrays.values()]
 
     @classmethod
-    def from_parts(cls, document: Any, tables: ChunkTables) -> Self:
-        """The layouts that `to_parts` gave. Raises ValueError for anything else."""
-        checked = _DOCUMENT.validate_python(document)
+    def from_parts(cls, checked: LayoutDocument, tables: ChunkTables) -> Self:
+        """The layouts of a checked document. Raises ValueError where the tables do not belong to it."""
         ends = list(accumulate((head.entries for head in checked.arrays), initial=0))
         named = len(checked.columns) + sum(len(matrix.arrays) for matrix in checked.matrices)
         lengths = {len(tables.offsets), len(tables.sizes), len(tables.masks), ends[-1]}
@@ -148,6 +151,8 @@ class FileLayout:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """The layouts that `to_bytes` wrote. Raises ServiceFault for anything else."""
+        from celldock.h5ad.layout_document import check_document
+
         try:
             plain = zlib.decompress(data)
             start = 8 + int.from_bytes(plain[:8], "little")
@@ -159,62 +164,29 @@ class FileLayout:
             masks = np.frombuffer(plain, "<u4", count, start + 16 * count)
             steps = gaps.copy()
             steps[1:] += sizes[:-1]
-            return cls.from_parts(json.loads(plain[8:start]), ChunkTables(np.cumsum(steps), sizes, masks))
+            document = check_document(json.loads(plain[8:start]))
+            return cls.from_parts(document, ChunkTables(np.cumsum(steps), sizes, masks))
         except (ValueError, zlib.error) as error:
             raise ServiceFault("A document that holds no layouts.", code="layout.unreadable") from error
 
 
 _ENTRY_BYTES = 8 + 8 + 4
-_DTYPE = r"^[<>|][biuf](1|2|4|8|16)$"
 
 
-@dataclass(frozen=True, slots=True)
-class _MatrixHead:
-    header: MatrixHeader
-    arrays: list[str]
+def _head(array: ArrayLayout) -> dict[str, Any]:
+    return {
+        "path": array.path,
+        "dtype": array.dtype,
+        "shape": array.shape,
+        "chunks": array.chunks,
+        "filters": [(item.identifier, item.values) for item in array.filters],
+        "fill": b64encode(array.fill).decode(),
+        "entries": len(array.offsets),
+        "inline": None if array.inline is None else b64encode(array.inline).decode(),
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class _ArrayHead:
-    """What an array layout has beside its chunk table; bytes in base 64."""
-
-    path: str
-    dtype: Annotated[str, Field(pattern=_DTYPE)]
-    shape: tuple[NonNegativeInt, ...]
-    chunks: tuple[PositiveInt, ...] | None
-    filters: list[tuple[int, tuple[int, ...]]]
-    fill: str
-    entries: NonNegativeInt
-    inline: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Document:
-    """`arrays` has those of the matrices first, one after the other, then the columns."""
-
-    layout_version: int
-    matrices: list[_MatrixHead]
-    columns: list[str]
-    arrays: list[_ArrayHead]
-
-
-_DOCUMENT = TypeAdapter(_Document)  # Made once: it takes longer than all that is checked with it.
-
-
-def _head(array: ArrayLayout) -> _ArrayHead:
-    return _ArrayHead(
-        path=array.path,
-        dtype=array.dtype,
-        shape=array.shape,
-        chunks=array.chunks,
-        filters=[(item.identifier, item.values) for item in array.filters],
-        fill=b64encode(array.fill).decode(),
-        entries=len(array.offsets),
-        inline=None if array.inline is None else b64encode(array.inline).decode(),
-    )
-
-
-def _restored(head: _ArrayHead, tables: ChunkTables, part: slice) -> ArrayLayout:
+def _restored(head: ArrayHead, tables: ChunkTables, part: slice) -> ArrayLayout:
     return ArrayLayout(
         path=head.path,
         dtype=head.dtype,

@@ -38,7 +38,8 @@ class LocalSource:
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         weakref.finalize(self, os.close, self._descriptor)
         self._size = os.fstat(self._descriptor).st_size
-        self._name = path.name
+        # A name on disk may be any bytes; messages and reports are UTF-8.
+        self._name = os.fsencode(path.name).decode(errors="backslashreplace")
 
     @property
     def size(self) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from celldock.errors import InvalidSubmission
+from celldock.h5ad.block import Block
 from celldock.h5ad.layout import Array, FileLayout
 from celldock.h5ad.matrix import MatrixReader
 from celldock.h5ad.reader import ArrayReader, chunk_limit
@@ -16,18 +18,26 @@ from celldock.scan import MatrixScan, Refusal, scan_rows
 
 
 def scan_partition(
-    source: ByteSource, plan: ScanPlan, layout: FileLayout, partition: ScanPartition, *, scratch: Path
+    source: ByteSource,
+    plan: ScanPlan,
+    layout: FileLayout,
+    partition: ScanPartition,
+    *,
+    scratch: Path,
+    tell: Callable[[int], None] | None = None,
 ) -> MatrixScan | Refusal:
     """Reads the partition's rows once, by ranges and without libhdf5; a Refusal says what is wrong with its bytes.
 
-    `scratch` is a local folder for matrices that are stored by columns or in large chunks. Memory: BUDGET_BYTES, the
-    sums of all genes and groups, and what is kept of each row. Raises what the source raises.
+    `scratch` is a local folder for matrices that are stored by columns or in large chunks. `tell` is called with the
+    number of rows in each block, once they are scanned. Memory: BUDGET_BYTES, the sums of all genes and groups, and
+    what is kept of each row. Raises what the source raises.
     """
     path, start, stop = partition.path, partition.start, partition.stop
     try:
         reader = MatrixReader(source, layout.matrices[path], budget=BUDGET_BYTES, scratch=scratch)
+        blocks = reader.row_blocks(start, stop)
         return scan_rows(
-            reader.row_blocks(start, stop),
+            blocks if tell is None else _told(blocks, tell),
             path=path,
             start=start,
             stop=stop,
@@ -38,6 +48,12 @@ def scan_partition(
         )
     except InvalidSubmission as refusal:
         return Refusal.of(refusal, path=path, start=start, stop=stop)
+
+
+def _told(blocks: Iterable[Block], tell: Callable[[int], None]) -> Iterator[Block]:
+    for block in blocks:
+        yield block
+        tell(block.n_rows)
 
 
 def _groups(

@@ -112,8 +112,8 @@ def text_list_attribute(node: Node, name: str) -> list[str] | None:
 
 def flag_attribute(node: Node, name: str) -> bool:
     """An attribute that holds one truth value, False if it is absent or something else."""
-    value = attribute(node, name)
-    return isinstance(value, bool | int | np.bool_ | np.integer) and bool(value)
+    value = np.asarray(attribute(node, name))
+    return value.shape == () and value.dtype.kind in "biu" and bool(value)
 
 
 def is_text(dataset: h5py.Dataset) -> bool:

@@ -46,6 +46,10 @@ class Sandbox:
     def __init__(self, operations: str = OPERATIONS) -> None:
         self._launcher = Launcher(operations)
 
+    def warm(self) -> None:
+        """Starts what the first `open` will need, without waiting until it is there."""
+        self._launcher.warm()
+
     @contextmanager
     def open(self, source: ByteSource, limits: Limits | None = None) -> Generator[Session]:
         """The file in a child that lives until the context ends.
@@ -55,7 +59,7 @@ class Sandbox:
             TransientError: what the source raises, and a child that the system killed.
             ServiceFault: no process can be started.
         """
-        self._launcher.warm()
+        self.warm()
         session = Session(self._launcher, source, limits or Limits())
         try:
             session.open()

@@ -142,8 +142,10 @@ class Launcher:
             "operations": self._operations,
         }
         libraries = os.environ.get("LD_LIBRARY_PATH")
+        # Only this process imports h5py: where nobody may keep its byte-code, each start would compile it anew.
+        byte_code = ["-B"] if sys.dont_write_bytecode else []
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", "-c", _BOOT, json.dumps(arguments)],
+            [sys.executable, "-I", "-S", *byte_code, "-c", _BOOT, json.dumps(arguments)],
             env=_ENVIRONMENT | ({"LD_LIBRARY_PATH": libraries} if libraries else {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -1,0 +1,78 @@
+"""`celldock validate FILE`: the service's checks on this machine, without AWS."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from celldock.errors import ObjectGone
+from celldock_cli.apps import command_app
+from celldock_cli.libraries import settle
+from celldock_cli.outcome import CommandFailed, Exit
+from celldock_cli.progress import progress_bar
+from celldock_cli.terminal import print_json
+
+if TYPE_CHECKING:
+    from celldock.h5ad.source import LocalSource
+    from celldock.report import Report
+
+app = command_app()
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(help="The .h5ad file.")],
+    *,
+    schema: Annotated[
+        str | None,
+        typer.Option("--schema", metavar="VERSION", help="The version of the schema; the newest one by default."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as one JSON document on stdout and nothing else.")
+    ] = False,
+) -> None:
+    """Check a file on this machine, as the service would; exit 3 if it is invalid."""
+    if not file.exists():
+        raise CommandFailed(f"no such file: {file}", Exit.USAGE)
+    if not file.is_file():
+        raise CommandFailed(f"not a file: {file}", Exit.USAGE)
+    report = _validated(file, schema)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        from celldock.report import render_text
+
+        print(render_text(report), end="")
+    raise typer.Exit(Exit.DONE if report.valid else Exit.INVALID_DATA)
+
+
+def _validated(file: Path, version: str | None) -> Report:
+    settle()
+    # The process that reads HDF5 starts up while this one imports what it needs itself.
+    from celldock.h5ad.sandbox.parent import SANDBOX
+
+    SANDBOX.warm()
+    from celldock.schema import load_schema, schema_versions
+    from celldock.validating import validate_file
+
+    version = version or schema_versions()[-1]
+    if version not in schema_versions():
+        raise CommandFailed(f"no schema {version}; there is {', '.join(schema_versions())}", Exit.USAGE)
+    source = _opened(file)
+    try:
+        with tempfile.TemporaryDirectory(prefix="celldock-") as scratch, progress_bar(file.name) as progress:
+            return validate_file(source, load_schema(version), scratch=Path(scratch), progress=progress)
+    except ObjectGone as error:
+        raise CommandFailed(error.message, Exit.USAGE, "run the command again once the file is complete") from error
+
+
+def _opened(file: Path) -> LocalSource:
+    from celldock.h5ad.source import LocalSource
+
+    try:
+        return LocalSource(file)
+    except OSError as error:
+        raise CommandFailed(f"{file} cannot be read: {error.strerror}", Exit.USAGE) from error
