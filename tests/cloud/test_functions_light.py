@@ -81,6 +81,7 @@ def test_claim_answers_with_the_submission(cloud: Cloud, monkeypatch: pytest.Mon
         "etag": submission["etag"],
         "publish": False,
         "required_formats": ["cells"],
+        "schema_versions": ["7.1.0"],
     }
     assert invoke(claim, {"submission": run, "execution": "arn:aws:states:::execution:m:1"}) == submission
 

@@ -35,6 +35,7 @@ DEFAULT_REQUIRED_FORMATS = ("cells",)
 
 CollectionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 FormatName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+SchemaVersion = Literal["7.1.0"]
 
 
 class Record(BaseModel):
@@ -119,6 +120,7 @@ class Version(Record):
     etag: str = ""
     publish_requested: bool = False
     required_formats: tuple[str, ...] = ()
+    schema_versions: tuple[str, ...] = ()
     supersedes: str = ""
     plan: PlanSummary | None = None
     verdict: Verdict | None = None
@@ -238,6 +240,8 @@ class Submission(BaseModel):
     etag: str
     publish: bool
     required_formats: tuple[str, ...]
+    # A run that an older release claimed has none.
+    schema_versions: Annotated[tuple[str, ...], Field(min_length=1)] = DEFAULT_SCHEMA_VERSIONS
 
     @property
     def input(self) -> RunInput:

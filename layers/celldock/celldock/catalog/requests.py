@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from celldock.catalog.keys import SubmissionKey, split_dataset
-from celldock.catalog.records import CollectionName, FormatName
+from celldock.catalog.records import CollectionName, FormatName, SchemaVersion
 from celldock.errors import InvalidSubmission
 
 
@@ -44,6 +44,7 @@ class CollectionRequest(BaseModel):
     title: Annotated[str, StringConstraints(max_length=500)] | None = None
     publish_policy: Literal["hold", "auto"] | None = None
     required_formats: Annotated[list[FormatName], Field(max_length=20)] | None = None
+    schema_versions: Annotated[list[SchemaVersion], Field(min_length=1, max_length=20)] | None = None
 
     def settings(self) -> dict[str, Any]:
         """The settings that were given."""

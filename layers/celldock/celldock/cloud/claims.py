@@ -11,6 +11,7 @@ from celldock.catalog.keys import pad_sequencer
 from celldock.catalog.policy import asks_to_publish, publishes_by_itself
 from celldock.catalog.records import (
     DATASET_SK,
+    DEFAULT_SCHEMA_VERSIONS,
     OPEN_PK,
     Dataset,
     RunInput,
@@ -118,6 +119,7 @@ class _Claimant:
                 "etag": self._upload.etag,
                 "publish_requested": self._upload.publish_requested,
                 "required_formats": self._collection.required_formats,
+                "schema_versions": self._collection.schema_versions,
                 "supersedes": older.version_id if older else version.supersedes,
             }
         )
@@ -207,4 +209,5 @@ class _Claimant:
             etag=version.etag,
             publish=publishes_by_itself(self._collection, version.publish_requested),
             required_formats=version.required_formats,
+            schema_versions=version.schema_versions or DEFAULT_SCHEMA_VERSIONS,
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from celldock.catalog.keys import PLAN, VALIDATE
-from celldock.catalog.records import DEFAULT_SCHEMA_VERSIONS, Submission
+from celldock.catalog.records import Submission
 from celldock.catalog.work import StepManifest, fingerprint
 from celldock.cloud.objects import ObjectStore
 from celldock.cloud.reports import ReportStore
@@ -22,9 +23,9 @@ _REPORT_FILE = "report.json"
 def validate_submission(inbox: ObjectStore, artifacts: ObjectStore, submission: Submission) -> dict[str, Any]:
     """The verdict, and where its report lies in the inbox; each run writes the report under its own number."""
     work = WorkArea(artifacts, submission.version_id, submission.run)
-    schema = load_schema(DEFAULT_SCHEMA_VERSIONS[0])
-    mark = fingerprint(VALIDATE.name, submission.version_id, {"schema_version": schema.version})
-    manifest = work.find(VALIDATE, mark) or _make(inbox, work, submission, schema, mark)
+    schemas = [load_schema(version) for version in submission.schema_versions]
+    mark = fingerprint(VALIDATE.name, submission.version_id, {"schema_versions": submission.schema_versions})
+    manifest = work.find(VALIDATE, mark) or _make(inbox, work, submission, schemas, mark)
     stored = manifest.file(_REPORT_FILE)
     report = Report.from_json(work.store.get_json(stored.key, stored.object_version))
     report_key = ReportStore(inbox).put(submission.key, submission.version_id, submission.run, report)
@@ -38,13 +39,15 @@ def validate_submission(inbox: ObjectStore, artifacts: ObjectStore, submission: 
     }
 
 
-def _make(inbox: ObjectStore, work: WorkArea, submission: Submission, schema: Schema, mark: str) -> StepManifest:
-    report = _report(inbox, work, submission, schema)
+def _make(
+    inbox: ObjectStore, work: WorkArea, submission: Submission, schemas: Sequence[Schema], mark: str
+) -> StepManifest:
+    report = _report(inbox, work, submission, schemas)
     stored = work.store.put_json(work.key(f"{VALIDATE.name}/{_REPORT_FILE}"), report.to_json())
     return work.finish(VALIDATE, mark, {"valid": report.valid}, [stored])
 
 
-def _report(inbox: ObjectStore, work: WorkArea, submission: Submission, schema: Schema) -> Report:
+def _report(inbox: ObjectStore, work: WorkArea, submission: Submission, schemas: Sequence[Schema]) -> Report:
     facts = FileFacts(
         name=submission.key.rpartition("/")[2],
         size=submission.size,
@@ -56,7 +59,7 @@ def _report(inbox: ObjectStore, work: WorkArea, submission: Submission, schema: 
     if refusal is not None:
         # Plan has read it already and could not; there is no need to look at a hostile file twice.
         error = InvalidSubmission(**refusal)
-        return Report.refused(error, schema_version=schema.version, file=facts, schema_url=schema.url)
+        return Report.refused(error, schema_version=schemas[0].version, file=facts, schema_url=schemas[0].url)
     plan = load_plan(work)
     source = inbox.source(submission.key, submission.version_id, submission.size)
-    return validate(source, schema, header=plan.header, scan=load_scan(work, plan), facts=facts)
+    return validate(source, *schemas, header=plan.header, scan=load_scan(work, plan), facts=facts)
