@@ -47,8 +47,17 @@ def cell_names(n_obs: int) -> list[str]:
 
 
 def gene_names(n_vars: int) -> list[str]:
-    """The names that `make_h5ad` gives to genes: in the form of human Ensembl ids."""
-    return [f"ENSG{i:011}" for i in range(1, n_vars + 1)]
+    """The names that `make_h5ad` gives to genes: Ensembl ids of human genes that code for proteins."""
+    names = (Path(__file__).parent / "data" / "human_genes.txt").read_text().split()
+    assert n_vars <= len(names), f"{len(names)} genes are at hand"
+    return names[:n_vars]
+
+
+def make_counts(n_obs: int, n_vars: int, mean: float) -> np.ndarray:
+    """Counts, float32, of which no cell is without and no two cells share all."""
+    counts = np.random.default_rng(7).poisson(mean, (n_obs, n_vars)).astype(np.float32)
+    counts[:, :1] = np.arange(1, n_obs + 1)[:, None]
+    return counts
 
 
 def make_anndata(
@@ -77,7 +86,8 @@ def make_anndata(
         if name in OBS and name != "is_primary_data" and name not in (obs or {}):
             frame[name] = frame[name].astype("category")
     genes = pd.Index(list(var_names or gene_names(n_vars)), dtype=object)
-    counts = rng.poisson(0.7, (n_obs, n_vars)).astype(np.float32)
+    # Few zeros where the matrix is dense: by the schema, one that is mostly zeros has to be sparse.
+    counts = make_counts(n_obs, n_vars, 2.0 if x == "dense" else 0.4)
     embeddings: dict[str, Any] = {"X_umap": rng.normal(size=(n_obs, 2)).astype(np.float32)}
     data = anndata.AnnData(
         X=sparse.csr_matrix(counts),

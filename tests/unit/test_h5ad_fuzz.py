@@ -7,7 +7,6 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import h5py
 import pytest
@@ -37,11 +36,16 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
     return Harness(tmp_path_factory.mktemp("fuzz"))
 
 
-@pytest.mark.parametrize("name", ["pbmc68k", "csr", "dense", "legacy", "latest"])
-def test_a_sound_file_is_valid_and_all_of_it_is_converted(harness: Harness, name: str) -> None:
-    verdict = harness.run(seed(name))
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [("pbmc68k", "VALID"), ("csr", "VALID"), ("dense", "INVALID"), ("legacy", "VALID"), ("latest", "VALID")],
+)
+def test_a_seed_is_read_whole_and_converted(harness: Harness, name: str, state: str) -> None:
+    verdict = harness.run(seed(name), name)
 
-    assert (verdict.state, verdict.codes, verdict.problem) == ("VALID", (), "")
+    # "dense" has kinds of matrices that the schema does not allow.
+    assert (verdict.state, verdict.problem) == (state, "")
+    assert not any(code.startswith("file.") or "damaged" in code for code in verdict.codes)
 
 
 @pytest.mark.timeout(600)
@@ -82,7 +86,7 @@ def chunk_without_address(draft: Draft) -> None:
     ("name", "change", "state", "codes"),
     [
         ("dense", foreign_chunks, "INVALID", ("file.damaged",)),
-        ("pbmc68k", chunk_without_address, "VALID", ()),
+        ("pbmc68k", chunk_without_address, "INVALID", ("x.explicit_zeros",)),
     ],
 )
 def test_what_the_fuzz_has_found_stays_mended(
@@ -115,7 +119,7 @@ def test_a_process_that_is_left_behind_is_noticed(harness: Harness, monkeypatch:
     harness.run(seed("csr"))
     left: list[subprocess.Popen[bytes]] = []
 
-    def leaky(_data: bytes, _folder: Path) -> Outcome:
+    def leaky(*_arguments: object) -> Outcome:
         left.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
         return Outcome(True, (), refused=False)
 

@@ -6,7 +6,7 @@ stable, and a change that would break a reader raises `REPORT_VERSION`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -101,7 +101,11 @@ class MadeBy(_Model):
 
 
 class Report(_Model):
-    """The document report.json. `checked` lists the codes of all rules that ran to their end, clean or not."""
+    """The document report.json.
+
+    `checked` lists the codes of all rules that ran to their end, clean or not; `reference` has the version of each
+    ontology and gene set that they went by.
+    """
 
     report_version: Literal[1] = REPORT_VERSION
     schema_version: str
@@ -111,6 +115,7 @@ class Report(_Model):
     checked: tuple[str, ...]
     summary: Summary
     made_by: MadeBy
+    reference: dict[str, str] = {}
 
     @classmethod
     def of(
@@ -121,6 +126,7 @@ class Report(_Model):
         file: FileFacts,
         checked: Sequence[str],
         summary: Summary,
+        reference: Mapping[str, str] | None = None,
     ) -> Self:
         """A report on these findings, errors first; valid if none of them is an error."""
         ordered = tuple(sorted(findings, key=lambda finding: finding.severity != "error"))
@@ -132,6 +138,7 @@ class Report(_Model):
             checked=tuple(checked),
             summary=summary,
             made_by=MadeBy(),
+            reference=dict(reference or {}),
         )
 
     @classmethod

@@ -33,6 +33,7 @@ class _VersionFile(BaseModel):
     version: str
     title: str
     url: str
+    definitions: dict[str, Any] = {}
     rules: tuple[_Entry, ...]
 
 
@@ -69,18 +70,31 @@ def load_schema(version: str) -> Schema:
     if version not in schema_versions():
         raise KeyError(version)
     data = _VersionFile.model_validate_json((_versions() / f"{version}.json").read_bytes())
-    return Schema(data.version, data.title, data.url, tuple(_apply(entry, data.url) for entry in data.rules))
+    return Schema(data.version, data.title, data.url, tuple(_apply(entry, data) for entry in data.rules))
 
 
-def _apply(entry: _Entry, url: str) -> AppliedRule:
+def _apply(entry: _Entry, data: _VersionFile) -> AppliedRule:
     rule = get_rule(entry.rule)
     return AppliedRule(
         rule=rule,
         code=rule.code.format(**entry.parameters),
         severity=entry.severity,
-        schema_url=f"{url}#{entry.section}",
-        parameters=entry.parameters,
+        schema_url=f"{data.url}#{entry.section}",
+        parameters={name: _resolve(value, data.definitions) for name, value in entry.parameters.items()},
     )
+
+
+def _resolve(value: Any, definitions: dict[str, Any]) -> Any:
+    """A parameter with each `{"use": name}` in it replaced by what the file defines under that name."""
+    match value:
+        case {"use": str(name)}:
+            return _resolve(definitions[name], definitions)
+        case {**items}:
+            return {key: _resolve(item, definitions) for key, item in items.items()}
+        case [*items]:
+            return [_resolve(item, definitions) for item in items]
+        case _:
+            return value
 
 
 def _versions() -> Traversable:

@@ -14,11 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from celldock.errors import InvalidSubmission
+from celldock.h5ad.elements import Element
 from celldock.h5ad.file import H5adFile
-from celldock.h5ad.headers import FrameHeader, Header
+from celldock.h5ad.headers import ArrayHeader, ColumnHeader, ElementHeader, FrameHeader, Header
 from celldock.report import Finding, Severity
 from celldock.report.model import MAX_EXAMPLES
 from celldock.scan import MatrixScan, ScanResult
+from celldock.schema.arrays import ArrayFacts
+from celldock.schema.facts import ColumnFacts, Combination, Tables, TooManyValuesError
+from celldock.schema.reference import Reference
 
 Check = Callable[..., Iterator[Finding]]
 
@@ -38,17 +43,27 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a rule works with: the open file, its header, what the scan of its values found, how findings are labelled.
+    """What a rule works with: the open file, what the scan of its values found, what terms and genes there are.
 
-    `scan` is None where the values were not scanned.
+    `scan` is None where the values were not scanned. `code`, `severity` and `schema_url` label the rule's findings.
     """
 
-    file: H5adFile
-    header: Header
+    tables: Tables
     scan: ScanResult | None
+    reference: Reference
     code: str
     severity: Severity
     schema_url: str
+
+    @property
+    def file(self) -> H5adFile:
+        """The open file."""
+        return self.tables.file
+
+    @property
+    def header(self) -> Header:
+        """What the file declares."""
+        return self.tables.header
 
     def frame(self, name: str) -> FrameHeader:
         """The header of `obs`, `var` or `raw.var`; raises Skip if the file has none."""
@@ -57,6 +72,54 @@ class Context:
         if frame is None:
             raise Skip
         return frame
+
+    def column_header(self, frame: str, name: str) -> ColumnHeader:
+        """The header of a column that can be read; raises Skip if there is none."""
+        found = self.frame(frame)
+        for column in found.columns:
+            if column.name == name and column.kind != "unsupported":
+                return column
+        raise Skip
+
+    def column(self, frame: str, name: str) -> ColumnFacts:
+        """The values of a column, and how many rows have each.
+
+        Raises Skip if there is no such column, or one of more different values than are told apart.
+        """
+        try:
+            return self.tables.column(self.column_header(frame, name), self.frame(frame).length)
+        except TooManyValuesError:
+            raise Skip from None
+
+    def combinations(self, frame: str, *names: str) -> list[Combination]:
+        """The combinations of values that occur in several columns; raises Skip as `column` does."""
+        try:
+            columns = [self.column_header(frame, name) for name in names]
+            return self.tables.combinations(columns, self.frame(frame).length)
+        except TooManyValuesError:
+            raise Skip from None
+
+    def array(self, array: ArrayHeader) -> ArrayFacts:
+        """Where a dense array of at least one dimension is not finite; raises InvalidSubmission for a damaged one."""
+        return self.tables.array(array)
+
+    def names(self, frame: str, rows: Iterable[int]) -> list[str]:
+        """The names of the first few of these rows, in their order; `row 12` for one that cannot be named."""
+        first = sorted(set(rows))[:MAX_EXAMPLES]
+        try:
+            return self.tables.names(self.frame(frame), first)
+        except InvalidSubmission:
+            return [f"row {row:,}" for row in first]
+
+    def uns_header(self, path: str) -> ElementHeader | None:
+        """What uns declares at a path, as `title` or `spatial/is_single`; None where there is nothing."""
+        return self.tables.element_header(f"uns/{path}")
+
+    def uns(self, path: str) -> Element:
+        """The value of an element of uns; raises Skip where there is nothing."""
+        if self.uns_header(path) is None:
+            raise Skip
+        return self.tables.element(f"uns/{path}")
 
     def scanned(self) -> ScanResult:
         """What the scan found; raises Skip if there was none."""

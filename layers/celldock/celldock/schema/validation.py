@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from celldock.errors import InvalidSubmission
-from celldock.h5ad.file import H5adFile, open_h5ad
+from celldock.h5ad.file import open_h5ad
 from celldock.h5ad.headers import Header
 from celldock.h5ad.source import ByteSource
 from celldock.report import FileFacts, Finding, Report, Summary
 from celldock.scan import ScanResult
+from celldock.schema.facts import Tables
 from celldock.schema.loading import AppliedRule, Schema
+from celldock.schema.reference import Reference, open_reference
 from celldock.schema.registry import Context, Skip
 
 
 def validate(
     source: ByteSource,
     schema: Schema,
-    *,
+    *others: Schema,
     header: Header | None = None,
     scan: ScanResult | None = None,
     facts: FileFacts | None = None,
+    reference: Reference | None = None,
 ) -> Report:
-    """Applies every rule of `schema` and reports all findings at once.
+    """Applies every rule of a schema and reports all findings at once.
 
-    `header` comes from a plan, whose guard has let the file pass; without one the file is guarded here. `scan` is what
-    a scan of the values found: without it, rules that need it do not run. `facts` say where the file came from
-    (default: the source's name and size).
+    A file that states in uns/schema_version that it is in one of the `others` is checked by that one, any other file by
+    `schema`. `header` comes from a plan, whose guard has let the file pass; without one the file is guarded here.
+    `scan` is what a scan of the values found: without it, rules that need it do not run. `facts` say where the file
+    came from (default: the source's name and size). `reference` has the terms and genes of that schema (default: those
+    that the installation has).
     A file that cannot be read is reported too, with the one finding that says why. Raises what the source raises.
 
     >>> validate(LocalSource(Path("cells.h5ad")), load_schema("7.1.0")).valid
@@ -36,34 +43,61 @@ def validate(
             if header is None:
                 file.guard()
                 header = file.header()
-            return _report(file, header, scan, schema, facts)
+            tables = Tables(file, header)
+            schema = _stated(tables, others) or schema
+            return _report(tables, scan, schema, reference or open_reference(schema.version), facts)
     except InvalidSubmission as error:
         return Report.refused(error, schema_version=schema.version, file=facts, schema_url=schema.url)
 
 
-def _report(file: H5adFile, header: Header, scan: ScanResult | None, schema: Schema, facts: FileFacts) -> Report:
+def _stated(tables: Tables, schemas: Sequence[Schema]) -> Schema | None:
+    """The schema that the file says it is in."""
+    header = tables.element_header("uns/schema_version")
+    if header is None or (header.kind, header.dtype) != ("scalar", "str"):
+        return None
+    stated = tables.element(header.path)
+    return next((schema for schema in schemas if schema.version == stated), None)
+
+
+def _report(tables: Tables, scan: ScanResult | None, schema: Schema, reference: Reference, facts: FileFacts) -> Report:
     findings: list[Finding] = []
+    refusals: list[Finding] = []
     checked: list[str] = []
     for applied in schema.rules:
-        found, complete = _run(file, header, scan, applied)
-        # Several rules may stumble over the same damaged bytes: the submitter is told once.
+        context = Context(tables, scan, reference, applied.code, applied.severity, applied.schema_url)
+        found, refusal, complete = _run(context, applied)
         findings += [finding for finding in found if finding not in findings]
+        if refusal is not None and refusal not in refusals:
+            refusals.append(refusal)
         if complete:
             checked.append(applied.code)
-    return Report.of(findings, schema_version=schema.version, file=facts, checked=checked, summary=_summary(header))
+    # Several rules may stumble over the same damaged bytes: the submitter is told once.
+    damaged = {finding.where for finding in findings if finding.code.endswith("damaged")}
+    findings += [refusal for refusal in refusals if refusal.where not in damaged]
+    summary = _summary(tables.header)
+    return Report.of(
+        findings,
+        schema_version=schema.version,
+        file=facts,
+        checked=checked,
+        summary=summary,
+        reference=reference.versions,
+    )
 
 
-def _run(file: H5adFile, header: Header, scan: ScanResult | None, applied: AppliedRule) -> tuple[list[Finding], bool]:
-    """What one rule finds, and whether it ran to its end: not where its input is missing or damaged."""
-    context = Context(file, header, scan, applied.code, applied.severity, applied.schema_url)
+def _run(context: Context, applied: AppliedRule) -> tuple[list[Finding], Finding | None, bool]:
+    """What one rule finds, what kept it from reading on, and whether it ran to its end.
+
+    It does not where its input is missing or damaged.
+    """
     found: list[Finding] = []
     try:
         found.extend(applied.rule.check(context, **applied.parameters))
     except Skip:
-        return found, False
+        return found, None, False
     except InvalidSubmission as error:
-        return [*found, Finding.refusal(error)], False
-    return found, True
+        return found, Finding.refusal(error), False
+    return found, None, True
 
 
 def _summary(header: Header) -> Summary:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from celldock.report import Finding
 from celldock.schema.registry import Context, rule
+from celldock.schema.rules.uns import is_pre_analysis
 from celldock.schema.words import ROWS
 
 _TERM_SUFFIX = "ontologytermid"
@@ -17,9 +18,11 @@ _TELLING = 5
 
 
 @rule("{frame}.{column}.missing")
-def column_missing(context: Context, *, frame: str, column: str) -> Iterator[Finding]:
-    """A column that the schema requires is there."""
+def column_missing(context: Context, *, frame: str, column: str, before_analysis: bool = True) -> Iterator[Finding]:
+    """A column that the schema requires is there; `before_analysis` says whether pre-analysis files need it too."""
     header = context.frame(frame)
+    if not before_analysis and is_pre_analysis(context):
+        return
     names = [existing.name for existing in header.columns]
     if column not in names:
         yield context.finding(

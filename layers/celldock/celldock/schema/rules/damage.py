@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from celldock.errors import InvalidSubmission
 from celldock.h5ad.frames import iter_blocks
 from celldock.report import Finding
 from celldock.schema.registry import Context, rule
 
 _ROWS = 65_536
-_BYTES = 32 << 20
 
 
 @rule("{frame}.columns.damaged")
@@ -36,9 +33,7 @@ def obsm_damaged(context: Context) -> Iterator[Finding]:
     for array in context.header.obsm:
         if array.kind != "dense" or not array.shape:
             continue
-        row_bytes = int(np.prod(array.shape[1:])) * np.dtype(array.dtype).itemsize
         try:
-            for start, stop in iter_blocks(array.shape[0], max(1, min(_ROWS, _BYTES // max(1, row_bytes)))):
-                context.file.array(array, start, stop)
+            context.array(array)
         except InvalidSubmission as error:
             yield context.finding(array.path, error.message, suggestion=error.hint)

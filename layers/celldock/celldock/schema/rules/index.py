@@ -14,8 +14,26 @@ from celldock.report.model import MAX_EXAMPLES
 from celldock.schema.registry import Context, rule
 from celldock.schema.words import ROWS
 
+_TEXT = ("string", "nullable-string")
 _BLOCK = 65_536
 _MAX_CONFIRMED = 1_000
+
+
+@rule("{frame}.index.type")
+def index_type(context: Context, *, frame: str) -> Iterator[Finding]:
+    """Cells and genes are named by text."""
+    header = context.frame(frame)
+    if header.length and (header.index_kind not in _TEXT or not header.index):
+        noun = ROWS[frame]
+        numbered = header.index_kind in ("integer", "float") or not header.index
+        yield context.finding(
+            header.index or header.path,
+            f"{noun.many.capitalize()} in {frame} are numbered, where each must have a name."
+            if numbered
+            else f"The names of {noun.many} in {frame} are stored as {header.index_kind}, where text is required.",
+            count=header.length,
+            suggestion=f"Set adata.{frame}_names to their {'barcodes' if frame == 'obs' else 'Ensembl ids'}, as text.",
+        )
 
 
 @rule("{frame}.index.duplicates")
