@@ -1,0 +1,52 @@
+"""cellxgene-schema, kept loaded: a request a line on stdin, an answer a line on stdout, both JSON.
+
+Runs in an environment of its own, with that package alone; see `tests.parity.peer`.
+"""
+
+# pyright: reportMissingImports=false
+# What it imports is in that environment alone.
+
+import json
+import logging
+import random
+import sys
+import warnings
+from typing import Any
+
+
+def main() -> None:
+    """Serves until stdin ends."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    import dask
+    from cellxgene_schema.validate import Validator
+
+    with dask.config.set(scheduler="synchronous"):
+        for line in sys.stdin:
+            request = json.loads(line)
+            answer = _terms(**request["terms"]) if "terms" in request else _validate(Validator, **request)
+            print(json.dumps(answer), file=answers, flush=True)
+
+
+def _validate(validator_class: Any, path: str, *, pre_analysis: bool) -> dict[str, Any]:
+    validator = validator_class(pre_analysis_check_flag=pre_analysis)
+    try:
+        valid = validator.validate_adata(path)
+    except SystemExit as leaving:
+        return {"valid": False, "errors": [f"left with exit code {leaving.code}"], "warnings": []}
+    except Exception as error:  # noqa: BLE001 - whatever it dies of is its verdict
+        return {"valid": False, "errors": [f"{type(error).__name__}: {error}"], "warnings": []}
+    return {"valid": bool(valid), "errors": validator.errors, "warnings": validator.warnings}
+
+
+def _terms(ontology: str, count: int, seed: int) -> list[str]:
+    """Some of an ontology's identifiers, obsolete ones among them."""
+    from cellxgene_schema.ontology_parser import ONTOLOGY_PARSER
+
+    terms = sorted(ONTOLOGY_PARSER.cxg_schema.ontology(ontology))
+    return random.Random(seed).sample(terms, min(count, len(terms)))
+
+
+if __name__ == "__main__":
+    main()
