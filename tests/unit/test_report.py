@@ -63,6 +63,7 @@ def test_the_document_has_exactly_the_keys_of_the_contract() -> None:
             "obs_columns": ["donor_id"],
         },
         "made_by": {"name": "celldock", "version": __version__},
+        "reference": {},
     }
 
 

@@ -46,7 +46,8 @@ def findings(folder: Path, added: Iterable[str], version: str = "7.1.0") -> list
     with h5py.File(path, "r+") as file:
         for place in added:
             where, name = place.rsplit("/", 1)
-            group: Any = file[where]
+            root: Any = file
+            group = root.require_group(where)
             if where.startswith("uns"):
                 anndata.io.write_elem(group, name, version)
             else:

@@ -152,6 +152,7 @@ def test_a_file_of_a_pre_analysis_collection_has_neither_cell_types_nor_a_defaul
     assert [finding.code for finding in found] == [
         "uns.default_embedding.pre_analysis",
         "obs.cell_type_ontology_term_id.pre_analysis",
+        "obsm.pre_analysis",
     ]
     assert told(tmp_path, is_pre_analysis=False, default_embedding="X_umap") == []
 
