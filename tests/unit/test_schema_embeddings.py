@@ -164,6 +164,11 @@ def test_a_spatial_file_that_does_not_say_if_it_is_single_may_have_coordinates(t
     assert told(tmp_path / "a.h5ad", **options) == [], "another rule asks whether it is single, and then this one knows"
 
 
+def test_a_single_array_before_analysis_has_no_coordinates(tmp_path: Path) -> None:
+    uns = {"spatial": {"is_single": True}, "is_pre_analysis": True}
+    assert told(tmp_path / "a.h5ad", obs=SINGLE_BEADS["obs"], uns=uns, obsm={}) == []
+
+
 def test_a_spatial_file_still_needs_some_embedding(tmp_path: Path) -> None:
     findings = told(tmp_path / "a.h5ad", **BEADS, obsm={})
     assert [found.code for found in findings] == ["obsm.embedding_missing"]

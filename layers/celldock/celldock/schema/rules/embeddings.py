@@ -190,9 +190,10 @@ def obsm_spatial_nan(context: Context) -> Iterator[Finding]:
 
 @rule("obsm.spatial.missing")
 def obsm_spatial_missing(context: Context, *, visium: str, beads: str) -> Iterator[Finding]:
-    """A single section or array has the coordinates of its spots or beads."""
+    """A single section or array has the coordinates of its spots or beads, unless it may not have obsm at all."""
     keys = [array.key for array in context.header.obsm]
-    if SPATIAL in keys or not is_spatial(context, visium=visium, beads=beads) or not is_single(context):
+    single = is_spatial(context, visium=visium, beads=beads) and is_single(context)
+    if SPATIAL in keys or not single or is_pre_analysis(context):
         return
     near = [key for key in keys if _is_spatial_key(key.removeprefix(_PREFIX))]
     yield context.finding(

@@ -68,7 +68,8 @@ def suspension_type_of_unlisted_assay(context: Context, *, table: Sequence[Mappi
     rows = _TABLE.validate_python(table)
     unlisted: Counter[str] = Counter()
     for assay, _, cells in _pairs(context):
-        if context.reference.term(assay) and not any(row.has(context.reference, assay) for row in rows):
+        term = context.reference.term(assay)
+        if term and not term.obsolete and not any(row.has(context.reference, assay) for row in rows):
             unlisted[named(context.reference, assay)] += cells
     if unlisted:
         yield context.finding(
