@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from celldock.h5ad.headers import MAX_UNS_ELEMENTS
 from celldock.h5ad.source import LocalSource
 from celldock.report import Finding
 from celldock.schema import load_schema, validate
@@ -292,3 +293,10 @@ def test_guides_and_the_column_that_names_them_come_together(tmp_path: Path) -> 
     assert missing.code == "uns.genetic_perturbations.missing"
     found = {finding.code for finding in told(tmp_path, genetic_perturbations=guides("g1"))}
     assert found == {"uns.genetic_perturbations.not_expected"}
+
+
+def test_what_is_not_looked_at_is_not_called_valid(tmp_path: Path) -> None:
+    def crowd(data: Any) -> None:
+        data.uns["crowd"] = {str(i): i for i in range(MAX_UNS_ELEMENTS)}
+
+    assert "uns.too_many_elements" in {finding.code for finding in told(tmp_path, crowd)}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from celldock.h5ad.headers import ElementHeader
+from celldock.h5ad.headers import MAX_UNS_ELEMENTS, ElementHeader
 from celldock.report import Finding
 from celldock.schema.reference import Term
 from celldock.schema.registry import Context, Skip, rule
@@ -167,6 +167,18 @@ def uns_term_not_allowed(context: Context, *, key: str, allowed: Sequence[Mappin
             f"The schema does not allow the term in uns[{key!r}].",
             examples=[named(context.reference, term.id)],
             suggestion=f"Allowed are {words}.",
+        )
+
+
+@rule("uns.too_many_elements")
+def uns_too_many_elements(context: Context) -> Iterator[Finding]:
+    """The header lists all elements of uns: rules would pass over those that it does not."""
+    if not context.header.uns_complete:
+        yield context.finding(
+            "uns",
+            f"uns has more than {MAX_UNS_ELEMENTS:,} elements, more than celldock checks.",
+            count=MAX_UNS_ELEMENTS + 1,
+            suggestion="Leave out of uns what readers of the file do not need, or gather it in arrays and data frames.",
         )
 
 
