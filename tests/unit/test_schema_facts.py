@@ -105,10 +105,18 @@ def test_too_many_values_are_not_told_apart(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_too_many_combinations_are_not_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "MAX_COMBINATIONS", 8)
+    monkeypatch.setattr(facts, "MAX_COMBINATIONS", 2)
     values = pd.Categorical(["p", "q", "r"])
     with tables_of(make(tmp_path, a=values, b=values)) as tables, pytest.raises(TooManyValuesError):
         tables.combinations([header(tables, "a"), header(tables, "b")], 3)
+
+
+def test_categories_that_no_cell_has_make_no_combinations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "MAX_COMBINATIONS", 3)
+    values = pd.Categorical(["p", "q"], ["p", "q", *(f"unused {i}" for i in range(50))])
+    with tables_of(make(tmp_path, a=values, b=values)) as tables:
+        together = tables.combinations([header(tables, "a"), header(tables, "b")], 2)
+    assert together == [Combination(("p", "p"), 1, 0), Combination(("q", "q"), 1, 1)]
 
 
 def test_rows_and_elements_by_name(tmp_path: Path) -> None:

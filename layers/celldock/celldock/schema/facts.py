@@ -28,6 +28,7 @@ MAX_COMBINATIONS = 1 << 20
 """Combinations of several columns' values that are told apart."""
 
 BLOCK_ROWS = 1 << 18
+_LARGEST_NUMBER = 1 << 62
 _TEXT_ROWS = 1 << 16
 
 
@@ -108,7 +109,7 @@ class Tables:
     def combinations(self, columns: Sequence[ColumnHeader], rows: int) -> list[Combination]:
         """The combinations of values that occur in columns of `rows` rows, in the order of their first rows.
 
-        Raises TooManyValuesError for more than MAX_COMBINATIONS possible ones.
+        Raises TooManyValuesError for more than MAX_COMBINATIONS of them.
         """
         key = tuple(column.path for column in columns)
         if key not in self._combinations:
@@ -241,22 +242,24 @@ def _value(category: Any) -> Value:
 def _combinations(tables: Tables, columns: Sequence[ColumnHeader], rows: int) -> list[Combination]:
     facts = [tables.column(column, rows) for column in columns]
     sizes = [len(each.values) + 1 for each in facts]
-    if math.prod(sizes) > MAX_COMBINATIONS:
+    if math.prod(sizes) >= _LARGEST_NUMBER:
         raise TooManyValuesError(", ".join(column.name for column in columns))
-    counts = np.zeros(math.prod(sizes), np.int64)
-    first = np.full(len(counts), -1, np.int64)
+    counts: dict[int, int] = {}
+    first: dict[int, int] = {}
     for start, blocks in tables.blocks(columns, rows):
         numbers = np.ravel_multi_index([_places(*pair) for pair in zip(blocks, facts, strict=True)], sizes)
-        _count(counts, first, numbers, start)
-    found = np.flatnonzero(counts)
-    found = found[np.argsort(first[found])]
+        found = np.unique(numbers, return_index=True, return_counts=True)
+        for number, at, count in zip(*(each.tolist() for each in found), strict=True):
+            counts[number] = counts.get(number, 0) + count
+            first.setdefault(number, start + at)
+        if len(counts) > MAX_COMBINATIONS:
+            raise TooManyValuesError(", ".join(column.name for column in columns))
     values: list[tuple[Value | None, ...]] = [(None, *each.values) for each in facts]
-    places: list[list[int]] = np.array(np.unravel_index(found, sizes)).T.tolist()
+    numbers = np.array(sorted(counts, key=first.__getitem__), np.int64)
+    places: list[list[int]] = np.array(np.unravel_index(numbers, sizes)).T.tolist()
     return [
-        Combination(
-            tuple(of[at] for of, at in zip(values, place, strict=True)), int(counts[number]), int(first[number])
-        )
-        for number, place in zip(found, places, strict=True)
+        Combination(tuple(each[at] for each, at in zip(values, place, strict=True)), counts[number], first[number])
+        for number, place in zip(numbers.tolist(), places, strict=True)
     ]
 
 
