@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from celldock.errors import InvalidSubmission
-from celldock.h5ad.elements import Awkward, Column, Sparse, Table, from_plain
+from celldock.h5ad.elements import MAX_ELEMENT_NODES, Awkward, Column, Sparse, Table, from_plain
 from celldock.h5ad.file import open_h5ad, read_header
+from celldock.h5ad.headers import CROWD, MAX_UNS_ELEMENTS
 from celldock.h5ad.source import LocalSource
 from tests import builders, builders_r
 from tests.reading import assert_reads_as_anndata, plain_element, read_by_anndata
@@ -223,8 +224,8 @@ def test_a_part_of_uns_is_read_alone(tmp_path: Path) -> None:
         table = file.element("uns/frame")
     assert plain_element(table) == [("_index", ["r", "s"]), ("x", ["u", "v"])]
     assert listed == {
-        "uns/a": ("dict", (), ""),
-        "uns/a/b": ("dict", (), ""),
+        "uns/a": ("dict", (1,), ""),
+        "uns/a/b": ("dict", (1,), ""),
         "uns/a/b/c": ("scalar", (), "float64"),
         "uns/donor_id_colors": ("array", (2,), "str"),
         "uns/frame": ("frame", (2, 1), ""),
@@ -248,7 +249,7 @@ def _deep(file: h5py.File) -> None:
 def _crowded(file: h5py.File) -> None:
     crowd, uns = file["uns"].create_group("big").id, file["uns"].id
     h5py.h5g.create(uns, b"member").close()
-    for i in range(4_001):
+    for i in range(MAX_ELEMENT_NODES):
         crowd.links.create_hard(b"%d" % i, uns, b"member")
 
 
@@ -282,8 +283,24 @@ def test_what_cannot_be_read_whole_is_refused(
 
 def test_a_header_lists_only_so_many_elements_of_uns(tmp_path: Path) -> None:
     header = read_header(LocalSource(changed(tmp_path, _crowded)))
-    assert (len(header.uns), header.uns_complete) == (4_000, False)
+    assert (len(header.uns), header.uns_complete) == (MAX_UNS_ELEMENTS, False)
     assert {"uns/big", "uns/title"} <= {element.path for element in header.uns[:4]}, "level by level"
+
+
+def test_a_header_does_not_look_into_the_members_of_a_crowd(tmp_path: Path) -> None:
+    def screen(file: h5py.File) -> None:
+        for number in range(CROWD + 1):
+            file.create_group(f"uns/guides/{number}")["role"] = "control"
+        file.create_group("uns/few/one")["role"] = "control"
+
+    with open_h5ad(LocalSource(changed(tmp_path, screen))) as file:
+        header = file.header()
+        guides = file.element("uns/guides")
+    listed = {element.path: element.shape for element in header.uns}
+    assert header.uns_complete
+    assert (listed["uns/guides"], listed["uns/guides/0"]) == ((CROWD + 1,), (1,))
+    assert ("uns/few/one/role" in listed, "uns/guides/0/role" in listed) == (True, False)
+    assert guides == {str(number): {"role": "control"} for number in range(CROWD + 1)}
 
 
 def _answers() -> Iterator[Any]:

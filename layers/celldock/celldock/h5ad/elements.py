@@ -13,7 +13,7 @@ from celldock.h5ad.headers import ColumnKind, MatrixEncoding
 
 MAX_ELEMENT_BYTES = 64 * 1024 * 1024
 """What one element may take in memory, all that lies below it included."""
-MAX_ELEMENT_NODES = 4_000
+MAX_ELEMENT_NODES = 25_000
 """Groups and datasets of one element."""
 MAX_ELEMENT_DEPTH = 16
 """Levels of one element."""

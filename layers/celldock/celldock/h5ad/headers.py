@@ -26,8 +26,10 @@ ElementKind = Literal[
     "dict", "null", "scalar", "array", "records", "column", "frame", "sparse", "awkward", "unsupported"
 ]
 
-MAX_UNS_ELEMENTS = 4_000
+MAX_UNS_ELEMENTS = 10_000
 """Elements of uns that a header lists."""
+CROWD = 1_000
+"""Members of a dictionary of uns that are looked into; of more, as of the guides of a large screen, each is listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ class ElementHeader:
     | column (categorical or nullable values) | (rows,) | of the codes or values |
     | frame | (rows, columns) | "" |
     | sparse | (rows, columns) | of the values |
-    | dict, null, awkward, unsupported | () | "" |
+    | dict | (members,) | "" |
+    | null, awkward, unsupported | () | "" |
     """
 
     path: str
@@ -139,8 +142,9 @@ class ElementHeader:
 class Header:
     """Everything the file declares that celldock plans and validates by. `n_obs` cells, `n_vars` genes.
 
-    `uns` lists the elements of the tree level by level; `uns_complete` is False where there are more than
-    `MAX_UNS_ELEMENTS`. What lies in uns/neighbors stays there, though AnnData moves old distances on to obsp.
+    `uns` lists the elements of the tree level by level, but not what lies below the members of a `CROWD`;
+    `uns_complete` is False where there are more than `MAX_UNS_ELEMENTS`. What lies in uns/neighbors stays there,
+    though AnnData moves old distances on to obsp.
     """
 
     encoding_type: str

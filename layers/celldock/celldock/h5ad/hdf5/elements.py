@@ -12,7 +12,14 @@ from celldock.h5ad.hdf5 import nodes
 from celldock.h5ad.hdf5.records import field_names
 from celldock.h5ad.hdf5.series import Series, encoding_of, open_series, series_of
 from celldock.h5ad.hdf5.sparse import sparse_parts
-from celldock.h5ad.headers import MAX_UNS_ELEMENTS, ArrayHeader, ArrayKind, ElementHeader, ElementKind
+from celldock.h5ad.headers import (
+    CROWD,
+    MAX_UNS_ELEMENTS,
+    ArrayHeader,
+    ArrayKind,
+    ElementHeader,
+    ElementKind,
+)
 
 FRAMES = {("dataframe", "0.1.0"), ("dataframe", "0.2.0")}
 
@@ -58,7 +65,7 @@ def describe(node: nodes.Node, path: str) -> ElementHeader:
     if (parts := sparse_parts(node)) is not None:
         kind, shape, dtype = "sparse", parts.shape, parts.data.dtype.name
     elif encoding in _DICTS:
-        kind = "dict"
+        kind, shape = "dict", (len(nodes.members(node)),)
     elif encoding == _AWKWARD:
         kind = "awkward"
     elif encoding in FRAMES:
@@ -87,21 +94,25 @@ def _describe_dataset(dataset: h5py.Dataset, path: str) -> ElementHeader:
 
 
 def describe_tree(file: h5py.File, root: str) -> tuple[tuple[ElementHeader, ...], bool]:
-    """The elements below a group, level by level, at most `MAX_UNS_ELEMENTS`; and whether these are all."""
+    """The elements below a group, level by level, at most `MAX_UNS_ELEMENTS`; and whether these are all.
+
+    What lies below the members of a crowd does not count: whoever wants it reads it as one element.
+    """
     found: list[ElementHeader] = []
-    waiting = deque([root])
+    top = nodes.find_group(file, root)
+    waiting = deque([(root, top)] if top is not None else [])
     while waiting:
-        path = waiting.popleft()
-        group = nodes.find_group(file, path)
-        for name in nodes.members(group) if group is not None else []:
+        path, group = waiting.popleft()
+        names = nodes.members(group)
+        for name in names:
             if len(found) == MAX_UNS_ELEMENTS:
                 return tuple(found), False
             below = f"{path}/{name}"
-            node = nodes.find(file, below)
+            node = nodes.find(group, name)
             element = describe(node, below) if node is not None else ElementHeader(below, "unsupported", (), "")
             found.append(element)
-            if element.kind == "dict":
-                waiting.append(below)
+            if isinstance(node, h5py.Group) and element.kind == "dict" and len(names) <= CROWD:
+                waiting.append((below, node))
     return tuple(found), True
 
 
