@@ -13,6 +13,7 @@ from celldock.catalog.keys import Rejection, parse_upload_key
 from celldock.report.text import printable
 from celldock_cli.api import Api
 from celldock_cli.apps import command_app
+from celldock_cli.fragments import FRAGMENTS_HELP, find_fragments
 from celldock_cli.outcome import CommandFailed, Exit
 from celldock_cli.profiles import resolve
 from celldock_cli.render import print_report, print_status
@@ -34,13 +35,14 @@ out = Console(highlight=False)
 
 
 @app.command()
-def submit(
+def submit(  # noqa: PLR0913 - one for each option
     file: Annotated[Path, typer.Argument(help="The .h5ad file.")],
     *,
     collection: Annotated[str, typer.Option("--collection", help="The collection that it belongs to.")],
     name: Annotated[
         str | None, typer.Option("--name", help="The dataset's name; default: the file's name without .h5ad.")
     ] = None,
+    fragments: Annotated[Path | None, typer.Option("--fragments", metavar="FILE", help=FRAGMENTS_HELP)] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="Publish by itself once ready, where the collection allows it.")
     ] = False,
@@ -51,14 +53,18 @@ def submit(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Upload a file into the inbox."""
+    """Upload a file into the inbox, and before it the fragment file that belongs to it."""
     if not file.is_file():
         raise CommandFailed(f"no such file: {file}", Exit.USAGE)
     key = f"{collection}/{name or file.name.removesuffix('.h5ad')}.h5ad"
     parsed = parse_upload_key(key)
     if isinstance(parsed, Rejection):
         raise CommandFailed(parsed.message, Exit.USAGE, parsed.hint)
+    beside = find_fragments(file, fragments)
     target = resolve(profile, data)
+    if beside is not None:
+        # First, so that the run that the .h5ad file starts finds it.
+        upload(target, beside.file, key.removesuffix(".h5ad") + beside.suffix, publish=False, console=progress)
     stored = upload(target, file, key, publish=publish, console=progress)
     dataset = key.removesuffix(".h5ad")
     if watch:

@@ -10,6 +10,7 @@ import typer
 
 from celldock.errors import ObjectGone
 from celldock_cli.apps import command_app
+from celldock_cli.fragments import FRAGMENTS_HELP, Fragments, find_fragments
 from celldock_cli.libraries import settle
 from celldock_cli.outcome import CommandFailed, Exit
 from celldock_cli.progress import progress_bar
@@ -26,6 +27,10 @@ app = command_app()
 def validate(
     file: Annotated[Path, typer.Argument(help="The .h5ad file.")],
     *,
+    fragments: Annotated[
+        Path | None,
+        typer.Option("--fragments", metavar="FILE", help=FRAGMENTS_HELP),
+    ] = None,
     schema: Annotated[
         str | None,
         typer.Option("--schema", metavar="VERSION", help="The version of the schema; the newest one by default."),
@@ -39,7 +44,7 @@ def validate(
         raise CommandFailed(f"no such file: {file}", Exit.USAGE)
     if not file.is_file():
         raise CommandFailed(f"not a file: {file}", Exit.USAGE)
-    report = _validated(file, schema)
+    report = _validated(file, schema, find_fragments(file, fragments))
     if as_json:
         print_json(report.to_json())
     else:
@@ -49,22 +54,29 @@ def validate(
     raise typer.Exit(Exit.DONE if report.valid else Exit.INVALID_DATA)
 
 
-def _validated(file: Path, version: str | None) -> Report:
+def _validated(file: Path, version: str | None, fragments: Fragments | None) -> Report:
     settle()
     # The process that reads HDF5 starts up while this one imports what it needs itself.
     from celldock.h5ad.sandbox.parent import SANDBOX
 
     SANDBOX.warm()
     from celldock.schema import load_schema, schema_versions
-    from celldock.validating import validate_file
+    from celldock.validating import Companion, Companions, validate_file
 
     version = version or schema_versions()[-1]
     if version not in schema_versions():
         raise CommandFailed(f"no schema {version}; there is {', '.join(schema_versions())}", Exit.USAGE)
     source = _opened(file)
+    beside = Companion(_opened(fragments.file), fragments.passed_over) if fragments else None
     try:
         with tempfile.TemporaryDirectory(prefix="celldock-") as scratch, progress_bar(file.name) as progress:
-            return validate_file(source, load_schema(version), scratch=Path(scratch), progress=progress)
+            return validate_file(
+                source,
+                load_schema(version),
+                scratch=Path(scratch),
+                progress=progress,
+                companions=Companions(fragments=beside),
+            )
     except ObjectGone as error:
         raise CommandFailed(error.message, Exit.USAGE, "run the command again once the file is complete") from error
 

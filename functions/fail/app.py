@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from celldock.catalog.failures import FailedRun, read_machine_failure, read_status_change
 from celldock.cloud.clients import client
 from celldock.cloud.environment import TableEnvironment, read_environment
-from celldock.cloud.table import CatalogTable
+from celldock.cloud.table import NOT_CLAIMED, CatalogTable
 from celldock.errors import Conflict
 
 logger = Logger()
@@ -59,5 +59,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         # Failing over it would hide the failure that is being told of: the execution goes on to Failed.
         logger.error("a failure that names no run", extra={"step": event.get("step")})
         return {"recorded": False}
-    record_failure(failed)
+    try:
+        record_failure(failed)
+    except Conflict as conflict:
+        if conflict.code != NOT_CLAIMED:
+            raise
+        # The version is as it was before this run, so there is nothing to write: but the execution shall fail.
+        logger.error("a run has failed before its claim", extra={"failure": failed.failure.model_dump()})
+        return {"recorded": False}
     return {"recorded": True}

@@ -18,7 +18,6 @@ from celldock.cloud.environment import InboxEnvironment, MachineEnvironment, Tab
 from celldock.cloud.executions import Executions
 from celldock.cloud.intake import Answer, Intake
 from celldock.cloud.objects import ObjectStore
-from celldock.cloud.reports import ReportStore
 from celldock.cloud.table import CatalogTable
 
 
@@ -32,10 +31,9 @@ environment = read_environment(Environment)
 # One poisoned message of a batch fails alone: the others are done, and it ends in the dead-letter queue.
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 intake = Intake(
-    environment.inbox,
+    ObjectStore(client("s3"), environment.inbox),
     CatalogTable(client("dynamodb"), environment.table),
     Executions(client("stepfunctions"), environment.machine_arn),
-    ReportStore(ObjectStore(client("s3"), environment.inbox)),
 )
 
 

@@ -31,9 +31,9 @@ class MemoryMeter(Protocol):
 
 
 class ProcMeter:
-    """Linux: /proc, which also knows the peak that fell between two samples."""
+    """Linux: /proc, which also knows the peak of a process that fell between two samples; one takes 0.5 to 1.5 ms."""
 
-    interval_s = 0.02
+    interval_s = 0.05
 
     def __init__(self, pid: int, *, hidden: frozenset[str] = frozenset()) -> None:
         """`hidden` are names of processes that are no part of the function (the sandbox's own)."""

@@ -32,7 +32,7 @@ def arn(run: RunInput) -> str:
 
 
 def take(cloud: Cloud, run: RunInput, upload: Upload = UPLOAD) -> Claim:
-    return claim(cloud.table, run, arn(run), upload)
+    return claim(cloud.table, run, arn(run), lambda: upload)
 
 
 def received(cloud: Cloud, *runs: RunInput) -> None:

@@ -41,10 +41,10 @@ def test_a_newer_upload_supersedes_an_older_unfinished_one(cloud: Cloud) -> None
     received(cloud, OLD, NEW)
     take(cloud, OLD)
     claimed = take(cloud, NEW)
-    assert claimed.superseded == arn(OLD)
+    assert claimed.superseded == (arn(OLD),)
     assert version(cloud, OLD.version_id).state == VersionState.SUPERSEDED
     assert version(cloud, NEW.version_id).state == VersionState.PROCESSING
-    assert take(cloud, NEW).superseded == arn(OLD), "a repeated claim still knows whom to stop"
+    assert take(cloud, NEW).superseded == (arn(OLD),), "a repeated claim still knows whom to stop"
 
 
 def test_an_older_upload_that_comes_late_gives_way(cloud: Cloud) -> None:
@@ -70,7 +70,7 @@ def test_a_version_with_an_outcome_is_never_superseded(cloud: Cloud, state: Vers
     received(cloud, OLD, NEW)
     take(cloud, OLD)
     set_state(cloud, OLD, state)
-    assert take(cloud, NEW).superseded == ""
+    assert take(cloud, NEW).superseded == ()
     assert version(cloud, OLD.version_id).state == state
 
 
@@ -175,7 +175,7 @@ def test_two_versions_that_race_end_with_the_newer_one(cloud: Cloud) -> None:
     assert isinstance(old, Claim | Conflict)
     assert version(cloud, OLD.version_id).state == VersionState.SUPERSEDED
     assert version(cloud, NEW.version_id).state == VersionState.PROCESSING
-    assert new.superseded == (arn(OLD) if isinstance(old, Claim) else "")
+    assert new.superseded == ((arn(OLD),) if isinstance(old, Claim) else ())
 
 
 @pytest.mark.usefixtures("rounds")

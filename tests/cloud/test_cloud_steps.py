@@ -239,6 +239,17 @@ def test_a_file_that_lacks_a_column_is_invalid(cloud: Cloud, steps: dict[str, Mo
     assert [finding["code"] for finding in errors(report)] == ["obs.donor_id.missing"]
 
 
+@pytest.mark.parametrize("listed", [["7.1.0"], ["7.1.0", "2.0.0"]])
+def test_a_file_is_checked_by_the_version_that_it_states_if_its_collection_lists_it(
+    cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path, listed: list[str]
+) -> None:
+    builders.make_anndata_2_0_0().write_h5ad(tmp_path / "old.h5ad")
+    submission = submitted(cloud, (tmp_path / "old.h5ad").read_bytes()) | {"schema_versions": listed}
+    report = validated(steps, cloud, submission)
+    assert report["schema_version"] == listed[-1]
+    assert report["valid"] is ("2.0.0" in listed)
+
+
 def test_reads_are_pinned_to_the_version_that_was_claimed(
     cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ FUNCTIONS = [
     "ClaimFunction",
     "ConvertFunction",
     "FailFunction",
+    "FragmentsFunction",
     "IntakeFunction",
     "PlanFunction",
     "PublishFunction",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.fragment_files import lines_of, make_atac, rows_for
 
 
 class Command:
@@ -70,6 +73,16 @@ def test_a_submitter_submits_follows_and_publishes(celldock: Command, example: P
     published = celldock.run("publish", f"lab/pbmc68k@{before['version']['version_id']}")
     assert published.returncode == 0
     assert celldock.json("status", "lab/pbmc68k")["dataset"]["published"] is True
+
+
+def test_a_fragment_file_goes_along(celldock: Command, tmp_path: Path) -> None:
+    file, fragments = make_atac(tmp_path / "lung.h5ad"), tmp_path / "atac_fragments.tsv.gz"
+    fragments.write_bytes(gzip.compress(lines_of(rows_for())))
+    words = ["submit", str(file), "--collection", "lab", "--name", "lung 1", "--fragments", str(fragments), "--watch"]
+    submitted = celldock.run(*words)
+    assert (submitted.returncode, "READY" in submitted.stdout) == (0, True), submitted.stderr
+    version = celldock.json("status", "lab/lung 1")["version"]
+    assert version["companions"]["fragments"]["key"] == "lab/lung 1.fragments.tsv.gz"
 
 
 def test_invalid_data_end_with_exit_code_3_and_the_reasons(celldock: Command, tmp_path: Path) -> None:

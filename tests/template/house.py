@@ -14,8 +14,8 @@ type Stack = dict[str, Any]
 type Machine = dict[str, Any]
 type Statement = dict[str, Any]
 
-FUNCTIONS = ("Intake", "Claim", "Plan", "Scan", "Validate", "Convert", "Assemble", "Publish", "Fail", "Announce", "Api")
-WORKERS = ("Plan", "Scan", "Validate", "Convert", "Assemble")
+WORKERS = ("Plan", "Scan", "Fragments", "Validate", "Convert", "Assemble")
+FUNCTIONS = ("Intake", "Claim", *WORKERS, "Publish", "Fail", "Announce", "Api")
 
 
 def of_type(stack: Stack, kind: str) -> dict[str, dict[str, Any]]:

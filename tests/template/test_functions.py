@@ -17,6 +17,7 @@ CONVERSION = HEADERS | {"ColumnsLayer"}
 CARRIED = dict.fromkeys(FUNCTIONS, LIGHT) | {
     "Plan": HEADERS,
     "Scan": HEADERS,
+    "Fragments": RULES,
     "Validate": RULES,
     "Convert": CONVERSION,
     "Assemble": CONVERSION,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
+from celldock.catalog.keys import COMPANION_SUFFIXES
 from celldock.cloud import environment
 from tests.template.house import (
     FUNCTIONS,
@@ -39,6 +41,7 @@ UNSCOPED = {
     "logs:DescribeLogGroups",
     "dynamodb:ListStreams",
 }
+COMPANIONS = {f"*{suffix}" for suffixes in COMPANION_SUFFIXES.values() for suffix in suffixes}
 ROLES = (*(f"{name}Role" for name in FUNCTIONS), "IngestRole")
 
 
@@ -68,7 +71,16 @@ def test_objects_are_reached_by_prefix(stack: Stack, role: str) -> None:
                 prefix = resource["Fn::Sub"].split("/", 1)[1]
                 # An upload's key may be anything; it is read by its pinned version alone.
                 is_pinned_upload = (action, logical_id(resource)) == ("s3:GetObjectVersion", "InboxBucket")
-                assert is_pinned_upload or prefix in {"work/*", "_reports/*", "public/*"}, (action, resource)
+                # What is pinned first has to be found: what is current beside an upload.
+                is_companion = action == "s3:GetObject" and prefix in COMPANIONS
+                known = is_pinned_upload or is_companion or prefix in {"work/*", "_reports/*", "public/*"}
+                assert known, (action, resource)
+
+
+@pytest.mark.parametrize("role", ["IntakeRole", "ClaimRole"])
+def test_whoever_looks_for_companions_may_see_all_of_them(stack: Stack, role: str) -> None:
+    seen = {resource for action, resource in rights(stack, role) if action == "s3:GetObject"}
+    assert {json.loads(resource)["Fn::Sub"].split("/", 1)[1] for resource in seen} == COMPANIONS
 
 
 @pytest.mark.parametrize("worker", WORKERS)
@@ -82,7 +94,7 @@ def test_workers_have_no_rights_on_the_table_or_the_public_bucket(stack: Stack, 
 @pytest.mark.parametrize(
     ("role", "actions"),
     [
-        ("IntakeRole", {"PutItem"}),
+        ("IntakeRole", {"PutItem", "GetItem", "Query", "UpdateItem"}),
         ("ClaimRole", {"GetItem", "PutItem", "UpdateItem"}),
         ("PublishRole", {"GetItem", "Query", "UpdateItem", "ConditionCheckItem"}),
         ("FailRole", {"GetItem", "UpdateItem"}),

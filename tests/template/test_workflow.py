@@ -10,6 +10,7 @@ import pytest
 from statelint.linter import Linter
 
 from celldock import errors
+from celldock.catalog.keys import FRAGMENTS
 from celldock.catalog.states import VERSION_TRANSITIONS, VersionState
 from tests.template.house import ROOT, Machine, function_of, machines, states, tasks
 
@@ -193,7 +194,16 @@ def test_a_file_is_validated_after_its_values_were_read_or_where_there_are_none(
     found = definition["States"]
     assert found["RecordPlan"]["Next"] == "Scan?"
     assert (found["Scan?"]["Choices"][0]["Next"], found["Scan?"]["Default"]) == ("Scan", "RecordScan")
-    assert (found["Scan"]["Next"], found["RecordScan"]["Next"]) == ("RecordScan", "Validate")
+    assert (found["Scan"]["Next"], found["RecordScan"]["Next"]) == ("RecordScan", "Fragments?")
+
+
+def test_fragments_are_checked_where_there_are_any_before_the_verdict(definition: Machine) -> None:
+    found = definition["States"]
+    assert (found["Fragments?"]["Choices"][0]["Next"], found["Fragments?"]["Default"]) == ("CheckFragments", "Validate")
+    assert found["CheckFragments"]["Next"] == "Validate"
+    present, refused = found["Fragments?"]["Choices"][0]["And"]
+    assert present == {"Variable": f"$.submission.companions.{FRAGMENTS}", "IsPresent": True}
+    assert refused == {"Variable": "$.plan.refused", "BooleanEquals": False}
 
 
 @pytest.mark.parametrize(

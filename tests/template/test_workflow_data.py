@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from celldock.catalog.keys import FRAGMENTS
 from celldock.catalog.records import RunInput, Submission
 from tests.template.house import Machine, states
 from tests.template.shapes import ANY, DeadPath, Flow, Shape
 
 INPUT: Shape = dict.fromkeys(RunInput.model_fields, ANY)
-SUBMISSION: Shape = dict.fromkeys(Submission.model_fields, ANY)
+SUBMISSION: Shape = dict.fromkeys(Submission.model_fields, ANY) | {"companions": {FRAGMENTS: ANY}}
 FORMAT: Shape = dict.fromkeys(
     ("format", "feasible", "required", "reason", "partitions", "partitions_key", "version"), ANY
 )
@@ -30,6 +31,7 @@ RESULTS: dict[str, Shape] = {
     "${PlanFunction}": dict.fromkeys(("key", "refused", "n_obs", "n_vars", "nnz", "seconds"), ANY)
     | {"scan": {"partitions": ANY, "partitions_key": ANY}, "formats": [FORMAT]},
     "${ScanFunction}": {},
+    "${FragmentsFunction}": {"findings": ANY},
     "${ValidateFunction}": dict.fromkeys(
         ("valid", "report_key", "report_bucket", "schema_version", "errors", "warnings"), ANY
     ),
@@ -63,6 +65,7 @@ def test_each_function_gets_the_payload_of_the_contract(definition: Machine) -> 
         "Claim": [{"submission": INPUT, "execution": ANY}],
         "Plan": [{"submission": SUBMISSION}],
         "ScanPart": [{"submission": SUBMISSION, "partition": SCAN_PARTITION}],
+        "CheckFragments": [{"submission": SUBMISSION}],
         "Validate": [{"submission": SUBMISSION, "plan_key": ANY}],
         "ConvertPart": [{"submission": SUBMISSION, "format": ANY, "partition": PARTITION}],
         "Assemble": [{"submission": SUBMISSION, "format": ANY, "partitions_key": ANY}],

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celldock.catalog.keys import (
+    CompanionKey,
     Ignored,
     Rejection,
     SubmissionKey,
@@ -84,6 +85,43 @@ def test_what_does_not_fit_is_answered_with_a_code_and_a_hint(key: str, code: st
     assert rejection.hint
 
 
+@pytest.mark.parametrize("suffix", [".fragments.tsv.gz", ".fragments.tsv.bgz"])
+@pytest.mark.parametrize("name", ["lung", "a b+c", NFD, "x.h5ad", "x.fragments.tsv.gz"])
+def test_a_companion_belongs_to_the_submission_of_its_name(name: str, suffix: str) -> None:
+    key = f"atlas/{name}{suffix}"
+    found = parse_upload_key(key, 5)
+    assert found == CompanionKey(key, "atlas", name, "fragments")
+    assert isinstance(found, CompanionKey)
+    assert found.submission == SubmissionKey(f"atlas/{name}.h5ad", "atlas", name)
+    assert key in found.submission.companion_keys("fragments")
+
+
+def test_a_name_that_leaves_no_room_for_a_companions_key_has_none() -> None:
+    assert SubmissionKey("atlas/x.h5ad", "atlas", "ü" * 503).companion_keys("fragments") == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        ("atlas/lung.fragments.TSV.gz", "key.suffix_case"),
+        ("atlas/lung.fragments.tsv", "key.fragments_uncompressed"),
+        ("atlas/lung_fragments.tsv.gz", "key.fragments_name"),
+        ("atlas/fragments.tsv.gz", "key.fragments_name"),
+        ("atlas/lung.fragments.tsv.gz.tbi", "key.fragments_index"),
+        ("atlas/.fragments.tsv.gz", "key.name"),
+        ("atlas/..fragments.tsv.gz", "key.name"),
+        ("lung.fragments.tsv.gz", "key.no_collection"),
+        ("atlas/2024/lung.fragments.tsv.gz", "key.depth"),
+        ("Atlas/lung.fragments.tsv.gz", "key.collection"),
+    ],
+)
+def test_what_was_meant_as_a_companion_is_told_how_to_become_one(key: str, code: str) -> None:
+    rejection = parse_upload_key(key, 5)
+    assert isinstance(rejection, Rejection)
+    assert rejection.code == code
+    assert rejection.hint
+
+
 @pytest.mark.parametrize(
     ("key", "size"),
     [("_reports/atlas/lung.h5ad/v1/1/report.json", 800), ("_reports/x", 0), ("atlas/", 0), ("a/b/c/", 0)],
@@ -125,7 +163,8 @@ def test_what_pins_nothing_is_no_version_id(version_id: str) -> None:
 
 
 def test_the_report_on_a_submission_lies_beside_its_key() -> None:
-    assert report_key("atlas/lung.h5ad", "v1", 2) == "_reports/atlas/lung.h5ad/v1/2/report.json"
+    for name in ("lung.h5ad", "lung.fragments.tsv.gz"):
+        assert report_key(f"atlas/{name}", "v1", 2) == f"_reports/atlas/{name}/v1/2/report.json"
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,9 @@ R, P, Y, I, F, S, C = VersionState  # noqa: E741 - one letter a state keeps the 
 ALLOWED = {
     (None, R),
     *product([R], [P, F, S, C]),
-    *product([P], [Y, I, F, S, C]),
+    *product([P], [P, Y, I, F, S, C]),
     *product([F], [P, S, C]),
+    *product([Y, I], [P]),
 }
 
 ALLOWED_PUBLICATIONS = {
@@ -52,8 +53,8 @@ def test_every_pair_of_publications(old: Publication | None, new: Publication) -
             publication_transition(old, new)
 
 
-def test_a_ready_version_stays_ready() -> None:
-    assert not any((Y, new) in ALLOWED for new in VersionState)
+def test_a_ready_version_is_only_ever_processed_anew() -> None:
+    assert [new for new in VersionState if (Y, new) in ALLOWED] == [P]
 
 
 def test_every_state_is_either_open_or_terminal() -> None:
@@ -62,5 +63,5 @@ def test_every_state_is_either_open_or_terminal() -> None:
 
 
 def test_the_condition_of_a_write_is_the_same_table() -> None:
-    assert states_before(P) == {R, F}
+    assert states_before(P) == {R, P, Y, I, F}
     assert states_before(Y) == {P}

@@ -57,7 +57,7 @@ def convert(h5ad: Path, folder: Path, cuts: Sequence[int] | None = None) -> tupl
     """Converts a file into `folder`, in the planned partitions or in those between `cuts`."""
     source = LocalSource(h5ad)
     header = read_header(source)
-    partitions = CELLS.plan(header).partitions
+    partitions = CELLS.plan(header, 0).partitions
     if cuts is not None:
         edges = pairwise([0, *cuts, header.n_obs])
         partitions = tuple(Partition(index, start, stop) for index, (start, stop) in enumerate(edges))
@@ -269,7 +269,7 @@ def test_what_parquet_cannot_hold_is_left_out_and_listed(tmp_path: Path) -> None
 
     header, _ = convert(h5ad, tmp_path / "cells")
 
-    omitted = CELLS.plan(header).omitted
+    omitted = CELLS.plan(header, 0).omitted
     assert {item.where for item in omitted} == {"obs/donor_id", "obsm/X_cube", "obsm/table"}
     assert all(item.reason for item in omitted)
     stored = metadata(tmp_path / "cells" / "part-00000.parquet")

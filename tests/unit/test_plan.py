@@ -66,7 +66,7 @@ def test_partitions_of_cells_cover_every_cell_once_within_the_budget(
 ) -> None:
     header = header_of(n_obs, dimensions=dimensions, columns=columns, strings=strings)
 
-    parts = get_format("cells").plan(header).partitions
+    parts = get_format("cells").plan(header, 0).partitions
 
     assert [part.index for part in parts] == list(range(len(parts)))
     assert [0, *(part.stop for part in parts)] == [*(part.start for part in parts), n_obs]
@@ -78,20 +78,20 @@ def test_partitions_of_cells_cover_every_cell_once_within_the_budget(
 
 
 def test_partitions_of_cells_are_of_one_size_but_for_the_last() -> None:
-    parts = get_format("cells").plan(header_of(1_000_001)).partitions
+    parts = get_format("cells").plan(header_of(1_000_001), 0).partitions
 
     assert [part.stop - part.start for part in parts] == [333_568, 333_568, 332_865]
 
 
 def test_the_worker_gets_a_json_array_of_partitions() -> None:
-    assert json.loads(partitions_json(get_format("cells").plan(header_of(600_000)).partitions)) == [
+    assert json.loads(partitions_json(get_format("cells").plan(header_of(600_000), 0).partitions)) == [
         {"index": 0, "start": 0, "stop": 300_032},
         {"index": 1, "start": 300_032, "stop": 600_000},
     ]
 
 
 def test_a_file_without_cells_cannot_be_held_and_says_why() -> None:
-    cells = get_format("cells").plan(header_of(0))
+    cells = get_format("cells").plan(header_of(0), 0)
 
     assert (cells.feasible, cells.reason, cells.partitions) == (False, "there are no cells", ())
 
@@ -101,7 +101,7 @@ def test_a_format_that_a_worker_could_not_make_is_taken_back_with_the_reason(mon
     greedy = Prediction("convert/cells", 1200.0, 500, 0, "10 rows")
     monkeypatch.setattr(type(get_format("cells")), "predict", lambda *_: (greedy,))
 
-    checked = check_format(header, get_format("cells").plan(header))
+    checked = check_format(header, get_format("cells").plan(header, 0), 0)
 
     assert (checked.feasible, checked.partitions) == (False, ())
     assert checked.reason == "convert/cells would need 1,200 s, 900 given"
@@ -238,8 +238,17 @@ def test_a_plan_reads_no_values(tmp_path: Path) -> None:
 def test_a_format_is_planned_also_where_it_is_not_required(tmp_path: Path) -> None:
     plan = make_plan(LocalSource(make_h5ad(tmp_path / "a.h5ad")), []).plan
 
-    assert {each.format for each in plan.formats} == set(FORMATS)
+    assert {each.format for each in plan.formats} == {name for name, each in FORMATS.items() if not each.companion}
     assert plan.required == frozenset()
+
+
+def test_a_format_is_planned_where_the_companion_that_it_is_made_of_is_there(tmp_path: Path) -> None:
+    source = LocalSource(make_h5ad(tmp_path / "a.h5ad"))
+    alone, plan = make_plan(source, []).plan, make_plan(source, [], {"fragments": 10**9}).plan
+
+    assert {each.format for each in plan.formats} == set(FORMATS)
+    assert {each.step for each in plan.predictions} > {each.step for each in alone.predictions} | {"fragments"}
+    assert plan.seconds > alone.seconds + 60
 
 
 def test_a_plan_comes_back_from_its_bytes(tmp_path: Path) -> None:
@@ -271,6 +280,6 @@ def test_every_format_is_found_by_its_own_name_and_predicts_its_steps() -> None:
     assert {name: get_format(name).name for name in FORMATS} == {name: name for name in FORMATS}
     header = header_of(1000)
     for name, each in FORMATS.items():
-        steps = [prediction.step for prediction in each.predict(header, each.plan(header))]
+        steps = [prediction.step for prediction in each.predict(header, each.plan(header, 0), 0)]
         assert steps == [f"convert/{name}", f"assemble/{name}"]
         assert {step.partition("/")[0] for step in steps} <= set(LIMITS)

@@ -64,6 +64,7 @@ def test_the_document_has_exactly_the_keys_of_the_contract() -> None:
         },
         "made_by": {"name": "celldock", "version": __version__},
         "reference": {},
+        "companions": [],
     }
 
 

@@ -6,6 +6,7 @@ On AWS the same functions are called by the steps Plan, Scan and Validate: see `
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,13 +21,37 @@ from celldock.schema import Schema, validate
 type Progress = Callable[[int, int], None]
 
 
-def validate_file(source: ByteSource, schema: Schema, *, scratch: Path, progress: Progress | None = None) -> Report:
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A file that comes with an h5ad file; `passed_over` names another one of its kind, which does not count."""
+
+    source: ByteSource
+    passed_over: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Companions:
+    """The files that come with an h5ad file."""
+
+    fragments: Companion | None = None
+
+
+def validate_file(
+    source: ByteSource,
+    schema: Schema,
+    *,
+    scratch: Path,
+    progress: Progress | None = None,
+    companions: Companions | None = None,
+) -> Report:
     """Applies every rule of `schema` to the file, the rules on the values of its matrices included.
 
-    `scratch` is a local folder for matrices that are stored by columns or in large chunks. `progress` is told how many
-    stored elements of the matrices have been scanned, and how many there are.
+    `scratch` is a local folder for matrices that are stored by columns or in large chunks, and for fragments that are
+    not sorted. `progress` is told how many stored elements of the matrices have been scanned, and how many there are;
+    after that, the same of a fragment file's bytes. `companions` are the files that come with it; rules that need to
+    know what there is do not run where it is None.
     A file that is refused is reported too, with the one finding that says why. Memory: that of the plan, of a scanned
-    partition, or of the rules, whichever needs most. Raises what the source raises.
+    partition, of the rules, or of the check of a fragment file, whichever needs most. Raises what the sources raise.
     """
     try:
         planned = make_plan(source, [])
@@ -34,7 +59,41 @@ def validate_file(source: ByteSource, schema: Schema, *, scratch: Path, progress
         facts = FileFacts(name=source.name, size=source.size)
         return Report.refused(refusal, schema_version=schema.version, file=facts, schema_url=schema.url)
     scan = _scan(source, planned, scratch, progress)
-    return validate(source, schema, header=planned.plan.header, scan=scan)
+    header = planned.plan.header
+    fragments = companions.fragments if companions else None
+    known = None if companions is None else fragments is not None
+    report = validate(source, schema, header=header, scan=scan, fragments=known)
+    if fragments is None:
+        return report
+    # Few files have one.
+    from celldock.schema.fragments import validate_fragments
+
+    told = _Told(fragments.source, progress) if progress else fragments.source
+    verdict = validate_fragments(
+        source, told, schema, header=header, scratch=scratch, passed_over=fragments.passed_over
+    )
+    facts = FileFacts(name=fragments.source.name, size=fragments.source.size)
+    return report.with_companion(facts, verdict.findings, verdict.checked)
+
+
+class _Told:
+    """A source that tells how far it has been read."""
+
+    def __init__(self, source: ByteSource, progress: Progress) -> None:
+        self._source = source
+        self._progress = progress
+
+    @property
+    def size(self) -> int:
+        return self._source.size
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    def read(self, offset: int, length: int) -> bytes:
+        self._progress(offset, self._source.size)
+        return self._source.read(offset, length)
 
 
 def _scan(source: ByteSource, planned: Planned, scratch: Path, progress: Progress | None) -> ScanResult:

@@ -9,15 +9,26 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import quote
 
 REPORTS_PREFIX = "_reports/"
 SUFFIX = ".h5ad"
 
+FRAGMENTS = "fragments"
+"""The kind of companion that is the fragment file of an ATAC dataset."""
+
+COMPANION_SUFFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {FRAGMENTS: (".fragments.tsv.bgz", ".fragments.tsv.gz")}
+)
+"""How the key of each kind of companion ends, in place of `.h5ad`; of two that came at once the first one counts."""
+
 _COLLECTION = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _VERSION_ID = re.compile(r"[A-Za-z0-9._~+=-]{1,1024}")
 _SEQUENCER_DIGITS = 64
+_MAX_KEY_BYTES = 1024
 _MAX_REPORT_KEY_BYTES = 1000
 _SHORTENED_CHARACTERS = 200
 
@@ -34,6 +45,26 @@ class SubmissionKey:
     def dataset(self) -> str:
         """The dataset's id, `<collection>/<name>`."""
         return f"{self.collection}/{self.name}"
+
+    def companion_keys(self, kind: str) -> tuple[str, ...]:
+        """The keys at which a companion of this upload may lie; S3 knows none of more than 1,024 bytes."""
+        keys = (self.dataset + suffix for suffix in COMPANION_SUFFIXES[kind])
+        return tuple(key for key in keys if len(key.encode("utf-8", "surrogatepass")) <= _MAX_KEY_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class CompanionKey:
+    """An upload that belongs to the `.h5ad` of the same name: `<collection>/<name>.fragments.tsv.gz`, for one."""
+
+    key: str
+    collection: str
+    name: str
+    kind: str
+
+    @property
+    def submission(self) -> SubmissionKey:
+        """The upload that it belongs to, which may be there or not."""
+        return SubmissionKey(f"{self.collection}/{self.name}{SUFFIX}", self.collection, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +85,7 @@ class Ignored:
     reason: str
 
 
-UploadKey = SubmissionKey | Rejection | Ignored
+UploadKey = SubmissionKey | CompanionKey | Rejection | Ignored
 
 
 def parse_upload_key(key: str, size: int | None = None) -> UploadKey:
@@ -63,6 +94,8 @@ def parse_upload_key(key: str, size: int | None = None) -> UploadKey:
     Example:
         >>> parse_upload_key("atlas/lung 1.h5ad").dataset
         'atlas/lung 1'
+        >>> parse_upload_key("atlas/lung.fragments.tsv.gz").kind
+        'fragments'
         >>> parse_upload_key("atlas/lung.rds").code
         'key.rds'
     """
@@ -70,7 +103,7 @@ def parse_upload_key(key: str, size: int | None = None) -> UploadKey:
         return Ignored(key, "our own report")
     if key.endswith("/") and size == 0:
         return Ignored(key, "folder marker")
-    return _unsafe(key) or _misplaced(key) or _wrong_kind(key) or _parse(key)
+    return _unsafe(key) or _misplaced(key) or _companion(key) or _wrong_kind(key) or _parse(key)
 
 
 def parse_submission_key(key: str) -> SubmissionKey | None:
@@ -151,6 +184,51 @@ def _misplaced(key: str) -> Rejection | None:
     return None
 
 
+def _companion(key: str) -> CompanionKey | Rejection | None:
+    """What accompanies an h5ad file, and what was meant to; None for any other key."""
+    collection, _, rest = key.partition("/")
+    for kind, suffixes in COMPANION_SUFFIXES.items():
+        for suffix in suffixes:
+            if rest.endswith(suffix):
+                name = rest.removesuffix(suffix)
+                return CompanionKey(key, collection, name, kind) if _is_name(name) else _no_name(key, suffix)
+            if rest.lower().endswith(suffix):
+                return Rejection(
+                    key,
+                    "key.suffix_case",
+                    "The file's extension is not in lower case.",
+                    f"Rename the file so that it ends in '{suffix}' and upload it again.",
+                )
+    return _almost_fragments(key)
+
+
+def _almost_fragments(key: str) -> Rejection | None:
+    """A fragment file, or what lies beside one, that has not the name of a companion."""
+    lowered = key.lower()
+    if lowered.endswith(("fragments.tsv.gz.tbi", "fragments.tsv.bgz.tbi")):
+        return Rejection(
+            key,
+            "key.fragments_index",
+            "An index of a fragment file is not taken in: celldock makes one itself.",
+            "There is nothing to do: upload the fragment file alone.",
+        )
+    if lowered.endswith("fragments.tsv"):
+        return Rejection(
+            key,
+            "key.fragments_uncompressed",
+            "The fragment file is not compressed.",
+            "Compress it (bgzip, or gzip) and upload it as <collection>/<name>.fragments.tsv.gz.",
+        )
+    if lowered.endswith(("fragments.tsv.gz", "fragments.tsv.bgz", "fragments.bed.gz")):
+        return Rejection(
+            key,
+            "key.fragments_name",
+            "The name of the fragment file does not tell which .h5ad file it belongs to.",
+            "Name it as the .h5ad file, with '.fragments.tsv.gz' in place of '.h5ad', and upload it again.",
+        )
+    return None
+
+
 def _wrong_kind(key: str) -> Rejection | None:
     lowered = key.lower()
     if key.endswith(SUFFIX):
@@ -187,14 +265,21 @@ def _wrong_kind(key: str) -> Rejection | None:
 def _parse(key: str) -> SubmissionKey | Rejection:
     collection, _, rest = key.partition("/")
     name = rest.removesuffix(SUFFIX)
-    if name == "":
-        return Rejection(
-            key,
-            "key.name",
-            "The file has no name before '.h5ad'.",
-            "Give the file a name and upload it again.",
-        )
-    return SubmissionKey(key, collection, name)
+    return SubmissionKey(key, collection, name) if name else _no_name(key, SUFFIX)
+
+
+def _is_name(name: str) -> bool:
+    """Whether a dataset may be called so; what is refused in any part of a key has been refused before."""
+    return name not in {"", ".", ".."}
+
+
+def _no_name(key: str, suffix: str) -> Rejection:
+    return Rejection(
+        key,
+        "key.name",
+        f"The file has no name before '{suffix}'.",
+        "Give the file a name and upload it again.",
+    )
 
 
 def execution_name(bucket: str, key: str, version_id: str, run: int) -> str:
@@ -219,11 +304,12 @@ def pad_sequencer(sequencer: str) -> str:
 def report_key(key: str, version_id: str, run: int) -> str:
     """Where the report on an upload lies in the inbox bucket.
 
-    A key that is no submission's, or too long to be repeated inside another key, becomes one percent-encoded,
-    shortened segment with a hash; a submission's key always has two segments, so that the two cannot collide.
+    A key that is no submission's or companion's, or too long to be repeated inside another key, becomes one
+    percent-encoded, shortened segment with a hash; theirs always have two segments, so that the two cannot collide.
     """
     name = f"{REPORTS_PREFIX}{key}/{version_id}/{run}/report.json"
-    if parse_submission_key(key) is not None and len(name.encode()) <= _MAX_REPORT_KEY_BYTES:
+    is_taken_in = isinstance(parse_upload_key(key), SubmissionKey | CompanionKey)
+    if is_taken_in and len(name.encode()) <= _MAX_REPORT_KEY_BYTES:
         return name
     return f"{REPORTS_PREFIX}{_shorten(key)}/{version_id}/{run}/report.json"
 
@@ -246,6 +332,7 @@ class Step:
 
 
 PLAN = Step("plan", "plan/manifest.json")
+CHECK_FRAGMENTS = Step("fragments", "fragments/manifest.json")
 VALIDATE = Step("validate", "validate/manifest.json")
 
 

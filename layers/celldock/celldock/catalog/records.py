@@ -30,12 +30,14 @@ COLLECTION_PREFIX = "COLLECTION#"
 COLLECTION_SK = "COLLECTION"
 OPEN_PK = "OPEN"
 
+FIRST_RUN = 1
+
 DEFAULT_SCHEMA_VERSIONS = ("7.1.0",)
 DEFAULT_REQUIRED_FORMATS = ("cells",)
 
 CollectionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 FormatName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
-SchemaVersion = Literal["7.1.0"]
+SchemaVersion = Literal["7.1.0", "2.0.0"]
 
 
 class Record(BaseModel):
@@ -104,20 +106,47 @@ class Failure(BaseModel):
     cause: str = ""
 
 
+class Companion(BaseModel):
+    """A file beside an upload, pinned to the object version that was current when the run was claimed.
+
+    `passed_over` is the key of another one of its kind, an older one, which does not count; "" for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    key: str
+    version_id: str
+    size: int
+    etag: str
+    passed_over: str = ""
+
+    @property
+    def file_name(self) -> str:
+        """The key without its collection."""
+        return self.key.rpartition("/")[2]
+
+
 class Version(Record):
-    """One uploaded version of a dataset: one S3 object version and what became of it."""
+    """One uploaded version of a dataset: one S3 object version and what became of it.
+
+    `run` is the number of the run that owns it, `last_run` the highest that intake has handed out beyond that, 0 for
+    none. `companions` are those of `run`, by kind; `stopped` is the execution that `run` pushed aside, "" for none.
+    """
 
     entity: Literal["version"] = "version"
     state: VersionState
     step: str = ""
-    run: int = 1
+    run: int = FIRST_RUN
+    last_run: int = 0
     execution: str = ""
+    stopped: str = ""
     bucket: str
     key: str
     version_id: str
     sequencer: str
     size: int = 0
     etag: str = ""
+    companions: dict[str, Companion] = {}
     publish_requested: bool = False
     required_formats: tuple[str, ...] = ()
     schema_versions: tuple[str, ...] = ()
@@ -129,6 +158,16 @@ class Version(Record):
     publication: Publication = Publication.PRIVATE
     publication_id: str = ""
     received_at: str = ""
+
+    def next_run(self) -> RunInput:
+        """The input of the first run whose number nobody has had."""
+        return RunInput(
+            bucket=self.bucket,
+            key=self.key,
+            version_id=self.version_id,
+            sequencer=self.sequencer,
+            run=max(self.run, self.last_run) + 1,
+        )
 
 
 class Checksum(BaseModel):
@@ -242,6 +281,7 @@ class Submission(BaseModel):
     required_formats: tuple[str, ...]
     # A run that an older release claimed has none.
     schema_versions: Annotated[tuple[str, ...], Field(min_length=1)] = DEFAULT_SCHEMA_VERSIONS
+    companions: dict[str, Companion] = {}
 
     @property
     def input(self) -> RunInput:

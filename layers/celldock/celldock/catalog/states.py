@@ -48,8 +48,10 @@ VERSION_TRANSITIONS: _Table[VersionState] = {
     VersionState.RECEIVED: frozenset(
         {VersionState.PROCESSING, VersionState.FAILED, VersionState.SUPERSEDED, VersionState.CANCELLED}
     ),
+    # A companion that comes while a run is under way is not in it: a new run begins, and the old one is stopped.
     VersionState.PROCESSING: frozenset(
         {
+            VersionState.PROCESSING,
             VersionState.READY,
             VersionState.INVALID,
             VersionState.FAILED,
@@ -59,8 +61,10 @@ VERSION_TRANSITIONS: _Table[VersionState] = {
     ),
     # Only a redrive leaves FAILED, and the redrive may find that a newer upload came or that the object went.
     VersionState.FAILED: frozenset({VersionState.PROCESSING, VersionState.SUPERSEDED, VersionState.CANCELLED}),
-    VersionState.READY: frozenset(),
-    VersionState.INVALID: frozenset(),
+    # A companion that comes late changes the verdict, and what is made of the upload: the version is processed anew.
+    # A READY one only as long as nobody has published it: what the world sees does not change under its eyes.
+    VersionState.READY: frozenset({VersionState.PROCESSING}),
+    VersionState.INVALID: frozenset({VersionState.PROCESSING}),
     VersionState.SUPERSEDED: frozenset(),
     VersionState.CANCELLED: frozenset(),
 }
@@ -77,7 +81,7 @@ OPEN_STATES = frozenset({VersionState.RECEIVED, VersionState.PROCESSING})
 """Something is still to happen by itself."""
 
 TERMINAL_STATES = frozenset(VersionState) - OPEN_STATES
-"""Nothing more happens by itself; FAILED waits for a redrive."""
+"""Nothing more happens by itself; FAILED waits for a redrive, and a companion that comes begins a new run."""
 
 
 def transition(old: VersionState | None, new: VersionState) -> VersionState:

@@ -7,10 +7,8 @@ from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from celldock.catalog.keys import is_sequencer, is_version_id, parse_submission_key
-from celldock.catalog.records import RunInput
-
-FIRST_RUN = 1
+from celldock.catalog.keys import CompanionKey, SubmissionKey, is_sequencer, is_version_id, parse_upload_key
+from celldock.catalog.records import FIRST_RUN, RunInput
 
 
 class ObjectCreated(BaseModel):
@@ -41,8 +39,10 @@ class ObjectCreated(BaseModel):
 
     def log_keys(self) -> dict[str, str]:
         """What identifies the upload in a log line; nothing of its data."""
-        submission = parse_submission_key(self.key)
-        named = {"collection": submission.collection, "dataset": submission.dataset} if submission else {}
+        parsed = parse_upload_key(self.key)
+        submission = parsed.submission if isinstance(parsed, CompanionKey) else parsed
+        is_named = isinstance(submission, SubmissionKey)
+        named = {"collection": submission.collection, "dataset": submission.dataset} if is_named else {}
         return {"key": self.key, "version_id": self.version_id, **named}
 
     def first_run(self) -> RunInput:

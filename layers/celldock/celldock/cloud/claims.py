@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from celldock.catalog.keys import pad_sequencer
@@ -13,67 +14,77 @@ from celldock.catalog.records import (
     DATASET_SK,
     DEFAULT_SCHEMA_VERSIONS,
     OPEN_PK,
+    Companion,
     Dataset,
     RunInput,
     Submission,
     Version,
     collection_pk,
 )
-from celldock.catalog.states import OPEN_STATES, VersionState, transition
+from celldock.catalog.states import OPEN_STATES, Publication, VersionState, transition
+from celldock.cloud.companions import find_companions
 from celldock.cloud.items import Update
 from celldock.cloud.objects import ObjectStore
 from celldock.cloud.table import CatalogTable
 from celldock.errors import Conflict, Throttled, TransientError
+
+PUBLISHED = "version.published"
+"""The code of the Conflict of a run that a companion started, while its version was published."""
 
 _ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The pinned object as S3 describes it: bytes, etag, and whether its submitter asks for publishing."""
+    """The pinned object as S3 describes it, whether its submitter asks for publishing, and what lies beside it."""
 
     size: int
     etag: str
     publish_requested: bool
+    companions: Mapping[str, Companion] = field(default_factory=dict[str, Companion])
 
 
 def look_at_upload(inbox: ObjectStore, run: RunInput) -> Upload:
-    """What S3 says of the run's pinned object.
+    """What S3 says of the run's pinned object, and of its companions as they are now.
 
     Raises:
-        ObjectGone: it does not exist any more.
+        ObjectGone: the object does not exist any more.
     """
     head = inbox.head(run.key, run.version_id)
-    return Upload(head.size, head.etag, asks_to_publish(head.metadata))
+    companions = find_companions(inbox, run.submission_key)
+    return Upload(head.size, head.etag, asks_to_publish(head.metadata), companions)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A version that this run owns now. `superseded`: the execution of the older upload that it pushed aside, or ""."""
+    """A version that this run owns now. `superseded`: the executions that it pushed aside, to be stopped."""
 
     submission: Submission
-    superseded: str
+    superseded: tuple[str, ...]
 
 
-def claim(table: CatalogTable, run: RunInput, execution: str, upload: Upload) -> Claim:
+def claim(table: CatalogTable, run: RunInput, execution: str, look: Callable[[], Upload]) -> Claim:
     """Takes the version for `run` in one transaction; repeated by the same execution, it gives the same answer.
 
     An older upload of the same key that is still under way becomes SUPERSEDED in the same transaction. One that
-    is READY is never touched.
+    is READY is never touched. `look` is called between reading the version and writing it, so that a companion that
+    comes meanwhile is either seen, or finds the version claimed without it.
 
     Raises:
-        Conflict: a newer upload came first (this version is SUPERSEDED then), or another run owns the version.
+        Conflict: a newer upload came first (this version is SUPERSEDED then), or another run owns the version; with
+            the code PUBLISHED, the version has been published and takes in no companion any more.
         TransientError: too many others write the same dataset at this moment.
     """
-    claimant = _Claimant(table, run, execution, upload)
+    claimant = _Claimant(table, run, execution)
     for attempt in range(_ATTEMPTS):
         version = table.version(claimant.key.dataset, run.version_id)
+        upload = look()
         if version is None:
             # The execution was started by hand; intake records every upload before it starts anything.
             table.receive(run, claimant.key.dataset, upload.size, upload.etag)
             continue
         try:
-            return claimant.claimed_before(version) or claimant.take(version)
+            return claimant.claimed_before(version) or claimant.take(version, upload)
         except _LostRace:
             time.sleep(random.uniform(0, 0.02 * 2**attempt))
     raise TransientError("Others write this dataset all the time.", code="claim.contended", where=claimant.key.dataset)
@@ -86,12 +97,11 @@ class _LostRace(Exception):
 class _Claimant:
     """One execution that wants one version."""
 
-    def __init__(self, table: CatalogTable, run: RunInput, execution: str, upload: Upload) -> None:
+    def __init__(self, table: CatalogTable, run: RunInput, execution: str) -> None:
         self.key = run.submission_key
         self._table = table
         self._run = run
         self._execution = execution
-        self._upload = upload
         self._collection = table.collection(self.key.collection)
 
     def claimed_before(self, version: Version) -> Claim | None:
@@ -100,11 +110,11 @@ class _Claimant:
         if not is_ours or version.state != VersionState.PROCESSING:
             return None
         older = self._table.version(self.key.dataset, version.supersedes) if version.supersedes else None
-        return Claim(self._submission(version), older.execution if older else "")
+        return self._claim(version, older)
 
-    def take(self, version: Version) -> Claim:
+    def take(self, version: Version, upload: Upload) -> Claim:
         """Takes the version as it was read, or gives way to a newer one."""
-        self._check_takeover(version)
+        self._check_takeover(version, upload)
         dataset = self._table.dataset(self.key.dataset)
         if dataset is not None and dataset.latest_sequencer > pad_sequencer(version.sequencer):
             self._give_way(version)
@@ -115,9 +125,11 @@ class _Claimant:
                 "step": "Plan",
                 "run": self._run.run,
                 "execution": self._execution,
-                "size": self._upload.size,
-                "etag": self._upload.etag,
-                "publish_requested": self._upload.publish_requested,
+                "stopped": version.execution if version.state == VersionState.PROCESSING else "",
+                "size": upload.size,
+                "etag": upload.etag,
+                "companions": dict(upload.companions),
+                "publish_requested": upload.publish_requested,
                 "required_formats": self._collection.required_formats,
                 "schema_versions": self._collection.schema_versions,
                 "supersedes": older.version_id if older else version.supersedes,
@@ -133,14 +145,19 @@ class _Claimant:
         except (Conflict, TransientError) as error:
             # TransientError too: the transaction met another one, or its answer was lost and it may have happened.
             raise _LostRace from error
-        return Claim(self._submission(claimed), older.execution if older else "")
+        return self._claim(claimed, older)
 
-    def _check_takeover(self, version: Version) -> None:
-        """A RECEIVED version goes to its run; a FAILED one to a higher run; any other is taken."""
+    def _check_takeover(self, version: Version, upload: Upload) -> None:
+        """A RECEIVED version goes to its run, a FAILED one to a higher run, any other to one with other companions."""
         transition(version.state, VersionState.PROCESSING)
-        lowest = version.run + 1 if version.state == VersionState.FAILED else version.run
+        lowest = version.run if version.state == VersionState.RECEIVED else version.run + 1
         if self._run.run < lowest:
             raise Conflict("A later run owns the version.", code="version.not_yours", where=self.key.dataset)
+        needs_reason = version.state not in {VersionState.RECEIVED, VersionState.FAILED}
+        if needs_reason and upload.companions == version.companions:
+            raise Conflict("Nothing has changed since the last run.", code="version.unchanged", where=self.key.dataset)
+        if version.publication != Publication.PRIVATE:
+            raise Conflict("The version has been published.", code=PUBLISHED, where=self.key.dataset)
 
     def _give_way(self, version: Version) -> NoReturn:
         """A newer upload has been claimed already: this version will never be processed."""
@@ -179,9 +196,10 @@ class _Claimant:
         changed = {name: value for name, value in claimed.model_dump().items() if value != version.model_dump()[name]}
         return (
             self._table.update(version.pk, version.sk)
-            .where(state=version.state, run=version.run)
+            .where_revision(version.revision)
             .set(**changed, open_pk=OPEN_PK)
-            .remove("failure")
+            # What an earlier run came to. A publication that it began gets another prefix, as it may hold other files.
+            .remove("plan", "verdict", "report", "failure", "publication_id")
         )
 
     def _supersede(self, version: Version) -> Update:
@@ -191,6 +209,10 @@ class _Claimant:
             .set(state=transition(version.state, VersionState.SUPERSEDED))
             .remove("open_pk")
         )
+
+    def _claim(self, version: Version, older: Version | None) -> Claim:
+        executions = (older.execution if older else "", version.stopped)
+        return Claim(self._submission(version), tuple(execution for execution in executions if execution))
 
     def _submission(self, version: Version) -> Submission:
         return Submission(
@@ -210,4 +232,5 @@ class _Claimant:
             publish=publishes_by_itself(self._collection, version.publish_requested),
             required_formats=version.required_formats,
             schema_versions=version.schema_versions or DEFAULT_SCHEMA_VERSIONS,
+            companions=version.companions,
         )

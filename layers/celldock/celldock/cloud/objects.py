@@ -6,6 +6,7 @@ import hashlib
 import json
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -27,12 +28,13 @@ _MAX_COPY_BYTES = 5 * 1024**3
 
 @dataclass(frozen=True, slots=True)
 class ObjectHead:
-    """What S3 says of one object version without its bytes. `etag` is without quotes."""
+    """What S3 says of one object version without its bytes. `etag` is without quotes; `modified` to the second."""
 
     size: int
     etag: str
     object_version: str
     metadata: dict[str, str]
+    modified: datetime
 
 
 class S3ByteSource:
@@ -119,6 +121,7 @@ class ObjectStore:
             etag=str(answer["ETag"]).strip('"'),
             object_version=str(answer.get("VersionId", "")),
             metadata=dict(answer.get("Metadata", {})),
+            modified=answer["LastModified"],
         )
 
     def find(self, key: str, object_version: str = "") -> ObjectHead | None:

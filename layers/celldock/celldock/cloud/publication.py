@@ -62,7 +62,7 @@ class Publisher:
         version = self._reserve(dataset, version)
         for artifact in artifacts:
             self._stage(version.publication_id, artifact)
-        return self._flip(dataset, version_id, artifacts)
+        return self._flip(dataset, version, artifacts)
 
     def _version(self, dataset: str, version_id: str) -> Version:
         version = self._table.version(dataset, version_id)
@@ -125,14 +125,21 @@ class Publisher:
             self._public.copy_from(self._artifacts, stored, prefix + stored.path, content_type)
         self._public.put_bytes(prefix + "manifest.json", document, "application/json")
 
-    def _flip(self, dataset: str, version_id: str, artifacts: list[Artifact]) -> Published:
+    def _flip(self, dataset: str, staged: Version, artifacts: list[Artifact]) -> Published:
         for _ in range(_FLIP_ATTEMPTS):
             # The dataset is read first: if another flip comes in between, its revision tells.
             owner = self._dataset(dataset)
-            version = self._version(dataset, version_id)
+            version = self._version(dataset, staged.version_id)
             if version.publication == Publication.PUBLISHED:
-                return Published(dataset, version_id, version.publication_id)
+                return Published(dataset, version.version_id, version.publication_id)
             self._check_may_publish(version)
+            if (version.run, version.publication_id) != (staged.run, staged.publication_id):
+                raise Conflict(
+                    "A new run has processed the version meanwhile.",
+                    code="publish.changed",
+                    where=version.version_id,
+                    hint="Publish it again.",
+                )
             try:
                 self._try_flip(version, owner, artifacts)
             except Conflict as conflict:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from celldock.catalog.keys import pad_sequencer
-from celldock.catalog.records import RunInput, Version
+from celldock.catalog.records import Version
 from celldock.catalog.requests import CollectionRequest, DatasetRequest
 from celldock.catalog.states import VersionState
 from celldock.cloud.environment import ApiEnvironment
@@ -82,7 +82,7 @@ class Service:
                 where=version.version_id,
                 hint=f"The newest version is {latest.latest_version}.",
             )
-        started = self._executions.start_next(_run_after(version))
+        started = self._executions.start_next(version.next_run())
         return {"run": started.run, "execution": started.arn}
 
     def put_collection(self, request: CollectionRequest) -> dict[str, Any]:
@@ -122,13 +122,3 @@ def error_answer(error: CelldockError) -> tuple[HTTPStatus, dict[str, Any]]:
     return HTTPStatus.INTERNAL_SERVER_ERROR, {
         "error": {"code": error.code, "message": "celldock has failed.", "hint": "Operators find the cause in its log."}
     }
-
-
-def _run_after(version: Version) -> RunInput:
-    return RunInput(
-        bucket=version.bucket,
-        key=version.key,
-        version_id=version.version_id,
-        sequencer=version.sequencer,
-        run=version.run + 1,
-    )

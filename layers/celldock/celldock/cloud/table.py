@@ -33,6 +33,8 @@ from celldock.cloud.faults import aws_faults
 from celldock.cloud.items import Update, item_to_plain, plain_to_item
 from celldock.errors import Conflict
 
+NOT_CLAIMED = "version.not_claimed"
+
 
 class CatalogTable:
     """The one table of the catalog."""
@@ -66,9 +68,11 @@ class CatalogTable:
         return Artifact.model_validate(item) if item else None
 
     def artifacts(self, version: Version) -> list[Artifact]:
-        """The formats of a version that have an outcome, by name."""
+        """The formats of a version that have an outcome in the run that owns it, by name."""
         items = self._query(version.pk, artifact_sk(version.version_id, ""))
-        return [Artifact.model_validate(item) for item in items]
+        artifacts = [Artifact.model_validate(item) for item in items]
+        # An earlier run's may be of a companion that this one has no more.
+        return [artifact for artifact in artifacts if artifact.run == version.run]
 
     def collection(self, collection: str) -> Collection:
         """A collection, with the defaults where nobody has set anything."""
@@ -115,11 +119,25 @@ class CatalogTable:
             return False
         return True
 
+    def hand_out_run(self, version: Version) -> RunInput:
+        """The input of a run that nobody else gets, on the version as it was read.
+
+        A claim that is under way at this moment starts over, since the version has changed: whatever came to the inbox
+        before this call, it sees.
+
+        Raises:
+            Conflict: the version is not as it was read.
+        """
+        run = version.next_run()
+        self.write(self.update(version.pk, version.sk).where_revision(version.revision).set(last_run=run.run))
+        return run
+
     def fail(self, dataset: str, version_id: str, run: int, failure: Failure) -> Version:
         """Records that a run ended without an outcome: FAILED, or for a READY version just the failure to publish it.
 
         Raises:
-            Conflict: the version is unknown, or is no longer this run's to fail.
+            Conflict: the version is unknown, or is no longer this run's to fail; `version.not_claimed` where the run
+                has ended before it could claim the version.
         """
         version = self._owned(dataset, version_id, run)
         if version.failure is not None:
@@ -179,6 +197,8 @@ class CatalogTable:
     def _owned(self, dataset: str, version_id: str, run: int) -> Version:
         version = self.version(dataset, version_id)
         failable = OPEN_STATES | {VersionState.FAILED, VersionState.READY}
+        if version is not None and version.run < run:
+            raise Conflict("The run has not claimed the version.", code=NOT_CLAIMED, where=dataset)
         if version is None or version.run != run or version.state not in failable:
             raise Conflict("The version is not this run's.", code="version.not_yours", where=dataset)
         return version

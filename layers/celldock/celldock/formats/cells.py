@@ -60,8 +60,9 @@ class Cells:
 
     name: str = "cells"
     version: str = "1"
+    companion: str = ""
 
-    def plan(self, header: Header) -> FormatPlan:
+    def plan(self, header: Header, size: int) -> FormatPlan:
         """Partitions of equal numbers of cells, of at most 500,000 cells and 256 MB decoded."""
         if header.n_obs < 1:
             return FormatPlan(self.name, self.version, False, "there are no cells", ())
@@ -73,7 +74,7 @@ class Cells:
         partitions = tuple(Partition(index, start, stop) for index, (start, stop) in blocks)
         return FormatPlan(self.name, self.version, True, "", partitions, layout.omitted)
 
-    def predict(self, header: Header, planned: FormatPlan) -> tuple[Prediction, ...]:
+    def predict(self, header: Header, planned: FormatPlan, size: int) -> tuple[Prediction, ...]:
         """A block and a row group are in memory; the file, and what DuckDB puts aside, in /tmp."""
         layout = layout_of(header)
         rows = max((partition.stop - partition.start for partition in planned.partitions), default=0)

@@ -113,21 +113,30 @@ class Sink(Protocol):
 
 
 class Format(Protocol):
-    """A derivative format. All calls may be repeated with the same outcome."""
+    """A derivative format. All calls may be repeated with the same outcome.
+
+    `companion` is the kind of companion that it is made of, and without which it is not planned; "" for a format that
+    is made of the h5ad file. `source` and `size`, in bytes, are those of the file that it is made of; `header` is
+    always the h5ad file's.
+    """
 
     name: str
     version: str
+    companion: str
 
-    def plan(self, header: Header) -> FormatPlan:
+    def plan(self, header: Header, size: int) -> FormatPlan:
         """Decides from headers alone."""
         ...
 
-    def predict(self, header: Header, planned: FormatPlan) -> tuple[Prediction, ...]:
+    def predict(self, header: Header, planned: FormatPlan, size: int) -> tuple[Prediction, ...]:
         """What converting the largest partition and assembling all of them will need (`convert/…`, `assemble/…`)."""
         ...
 
     def convert(self, source: ByteSource, header: Header, partition: Partition, sink: Sink) -> Part:
-        """Converts one partition, in memory bounded by the partition."""
+        """Converts one partition, in memory bounded by the partition.
+
+        Raises NotFeasible for what the plan could not see: the artifact is SKIPPED then.
+        """
         ...
 
     def assemble(self, header: Header, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:

@@ -7,9 +7,10 @@ from types import MappingProxyType
 
 from celldock.errors import ServiceFault
 from celldock.formats.cells import Cells
+from celldock.formats.fragments import Fragments
 from celldock.formats.protocol import Format
 
-_ALL: tuple[Format, ...] = (Cells(),)
+_ALL: tuple[Format, ...] = (Cells(), Fragments())
 
 FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format in _ALL})
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from celldock.errors import InvalidSubmission
+from celldock.formats.fragments import COMPANION as FRAGMENTS
+from celldock.formats.protocol import FormatPlan
 from celldock.formats.registry import FORMATS, get_format
 from celldock.h5ad.file import H5adFile, open_h5ad
 from celldock.h5ad.headers import Header
 from celldock.h5ad.layout import FileLayout
 from celldock.h5ad.source import ByteSource
 from celldock.plan.document import Plan
-from celldock.plan.prediction import check_format, predict_formats, predict_plan, predict_scan, predict_validate
+from celldock.plan.prediction import (
+    check_format,
+    predict_formats,
+    predict_fragments,
+    predict_plan,
+    predict_scan,
+    predict_validate,
+)
 from celldock.plan.scan import group_column, plan_scan
 
 
@@ -24,9 +33,13 @@ class Planned:
     layout: FileLayout
 
 
-def make_plan(source: ByteSource, required_formats: Sequence[str]) -> Planned:
-    """Guards the file, reads its headers and chunk tables, and plans the scan and every registered format.
+def make_plan(
+    source: ByteSource, required_formats: Sequence[str], companions: Mapping[str, int] | None = None
+) -> Planned:
+    """Guards the file, reads its headers and chunk tables, and plans the scan and every format that can be made.
 
+    `companions` has the sizes in bytes of the files that come with it, by their kind: formats that are made of others
+    are not planned.
     Memory: the chunk tables, and 8 bytes for each 256 rows of a matrix.
 
     Raises:
@@ -39,14 +52,23 @@ def make_plan(source: ByteSource, required_formats: Sequence[str]) -> Planned:
         header = file.header()
         layout = _layout(file, header)
     scan = plan_scan(source, header, layout)
-    formats = tuple(check_format(header, each.plan(header)) for each in FORMATS.values())
+    sizes = {"": source.size, **(companions or {})}
+    formats = tuple(_plan_formats(header, sizes))
     predictions = (
         predict_plan(header, layout),
         predict_scan(layout, scan),
+        *(predict_fragments(size, header.n_obs) for kind, size in sizes.items() if kind == FRAGMENTS),
         predict_validate(header, scan),
-        *predict_formats(header, formats),
+        *predict_formats(header, formats, sizes),
     )
     return Planned(Plan(inventory, header, scan, formats, required, predictions), layout)
+
+
+def _plan_formats(header: Header, sizes: Mapping[str, int]) -> Iterator[FormatPlan]:
+    for each in FORMATS.values():
+        if each.companion in sizes:
+            size = sizes[each.companion]
+            yield check_format(header, each.plan(header, size), size)
 
 
 def _layout(file: H5adFile, header: Header) -> FileLayout:

@@ -52,6 +52,11 @@ _VALUE_SECONDS = 5e-7
 _PART_SECONDS = 0.02
 _SLOT_SECONDS = 5e-8
 
+_FRAGMENTS_SECONDS = 1.5
+_FRAGMENT_BYTE_SECONDS = 8e-8
+_FRAGMENTS_BYTES = 60 * _MB
+_CELL_BYTES = 48
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -66,8 +71,9 @@ LIMITS: Mapping[str, Limits] = MappingProxyType(
     {
         "plan": Limits(180, 1769, 512),
         "scan": Limits(900, 1769, 10240),
+        "fragments": Limits(900, 1769, 10240),
         "validate": Limits(600, 2048, 512),
-        "convert": Limits(900, 2048, 2048),
+        "convert": Limits(900, 2048, 10240),
         "assemble": Limits(900, 3008, 10240),
     }
 )
@@ -92,19 +98,35 @@ def shortfall(prediction: Prediction) -> str:
     return f"{prediction.step} would need " + " and ".join(needs) if needs else ""
 
 
-def check_format(header: Header, planned: FormatPlan) -> FormatPlan:
-    """The plan of a format, taken back with the reason where a worker would run out of what it has."""
+def check_format(header: Header, planned: FormatPlan, size: int) -> FormatPlan:
+    """The plan of a format, taken back with the reason where a worker would run out of what it has.
+
+    `size` is that of the file that the format is made of, in bytes.
+    """
     if not planned.feasible:
         return planned
-    reasons = [reason for each in get_format(planned.format).predict(header, planned) if (reason := shortfall(each))]
+    predictions = get_format(planned.format).predict(header, planned, size)
+    reasons = [reason for each in predictions if (reason := shortfall(each))]
     return replace(planned, feasible=False, reason="; ".join(reasons), partitions=()) if reasons else planned
 
 
-def predict_formats(header: Header, formats: Iterable[FormatPlan]) -> Iterator[Prediction]:
-    """What converting to each feasible format will need."""
+def predict_formats(header: Header, formats: Iterable[FormatPlan], sizes: Mapping[str, int]) -> Iterator[Prediction]:
+    """What converting to each feasible format will need; `sizes` has the bytes of the file, as "", and companions."""
     for planned in formats:
         if planned.feasible:
-            yield from get_format(planned.format).predict(header, planned)
+            found = get_format(planned.format)
+            yield from found.predict(header, planned, sizes[found.companion])
+
+
+def predict_fragments(size: int, cells: int) -> Prediction:
+    """The check of a fragment file of `size` bytes, of which all may have to be read twice."""
+    return _of(
+        "fragments",
+        seconds=_FRAGMENTS_SECONDS + size * _FRAGMENT_BYTE_SECONDS,
+        memory=_BASE_BYTES + _CHILD_BYTES + _FRAGMENTS_BYTES + cells * _CELL_BYTES,
+        scratch=size,
+        basis=f"{size:,} bytes of fragments, {cells:,} cells",
+    )
 
 
 def predict_plan(header: Header, layout: FileLayout) -> Prediction:
@@ -200,7 +222,8 @@ def expected_seconds(predictions: Sequence[Prediction], scan: ScanPlan, formats:
         ),
         default=0.0,
     )
-    return math.ceil(seconds["plan"] + rounds * seconds["scan"] + seconds["validate"] + slowest)
+    checked = seconds.get("fragments", 0.0) + seconds["validate"]
+    return math.ceil(seconds["plan"] + rounds * seconds["scan"] + checked + slowest)
 
 
 def _of(step: str, *, seconds: float, memory: int, scratch: int = 0, basis: str) -> Prediction:

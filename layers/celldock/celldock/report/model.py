@@ -104,7 +104,7 @@ class Report(_Model):
     """The document report.json.
 
     `checked` lists the codes of all rules that ran to their end, clean or not; `reference` has the version of each
-    ontology and gene set that they went by.
+    ontology and gene set that they went by. `companions` are the files beside it that were checked with it.
     """
 
     report_version: Literal[1] = REPORT_VERSION
@@ -116,6 +116,7 @@ class Report(_Model):
     summary: Summary
     made_by: MadeBy
     reference: dict[str, str] = {}
+    companions: tuple[FileFacts, ...] = ()
 
     @classmethod
     def of(
@@ -146,6 +147,19 @@ class Report(_Model):
         """The report on a file that could not be read: one finding, nothing checked."""
         finding = Finding.refusal(error, schema_url=schema_url)
         return cls.of([finding], schema_version=schema_version, file=file, checked=(), summary=Summary())
+
+    def with_companion(self, facts: FileFacts, findings: Iterable[Finding], checked: Iterable[str]) -> Self:
+        """This report and what was found in a file beside the one that it is about."""
+        known = list(self.findings)
+        whole = self.of(
+            [*known, *(finding for finding in findings if finding not in known)],
+            schema_version=self.schema_version,
+            file=self.file,
+            checked=[*self.checked, *(code for code in checked if code not in self.checked)],
+            summary=self.summary,
+            reference=self.reference,
+        )
+        return whole.model_copy(update={"companions": (*self.companions, facts)})
 
     @property
     def errors(self) -> int:

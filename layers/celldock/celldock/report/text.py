@@ -29,7 +29,8 @@ def render_text(report: Report) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     verdict = "valid" if report.valid else "not valid"
-    yield f"{printable(report.file.name)} is {verdict} by schema {printable(report.schema_version)}."
+    names = " with ".join(printable(file.name) for file in (report.file, *report.companions))
+    yield f"{names} is {verdict} by schema {printable(report.schema_version)}."
     yield from _summary(report)
     for finding in report.findings:
         yield ""

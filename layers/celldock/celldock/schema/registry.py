@@ -46,6 +46,7 @@ class Context:
     """What a rule works with: the open file, what the scan of its values found, what terms and genes there are.
 
     `scan` is None where the values were not scanned. `code`, `severity` and `schema_url` label the rule's findings.
+    `fragments` says whether a fragment file comes with the file; None where that is not known.
     """
 
     tables: Tables
@@ -54,6 +55,7 @@ class Context:
     code: str
     severity: Severity
     schema_url: str
+    fragments: bool | None = None
 
     @property
     def file(self) -> H5adFile:

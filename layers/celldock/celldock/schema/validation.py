@@ -24,6 +24,7 @@ def validate(
     scan: ScanResult | None = None,
     facts: FileFacts | None = None,
     reference: Reference | None = None,
+    fragments: bool | None = None,
 ) -> Report:
     """Applies every rule of a schema and reports all findings at once.
 
@@ -31,7 +32,8 @@ def validate(
     `schema`. `header` comes from a plan, whose guard has let the file pass; without one the file is guarded here.
     `scan` is what a scan of the values found: without it, rules that need it do not run. `facts` say where the file
     came from (default: the source's name and size). `reference` has the terms and genes of that schema (default: those
-    that the installation has).
+    that the installation has). `fragments` says whether a fragment file comes with it: where that is not known, rules
+    that need to know do not run; the fragment file itself is checked by `celldock.schema.fragments`.
     A file that cannot be read is reported too, with the one finding that says why. Raises what the source raises.
 
     >>> validate(LocalSource(Path("cells.h5ad")), load_schema("7.1.0")).valid
@@ -44,14 +46,15 @@ def validate(
                 file.guard()
                 header = file.header()
             tables = Tables(file, header)
-            schema = _stated(tables, others) or schema
-            return _report(tables, scan, schema, reference or open_reference(schema.version), facts)
+            schema = stated_schema(tables, others) or schema
+            reference = reference or open_reference(schema.version)
+            return _report(tables, scan, schema, reference, facts, fragments)
     except InvalidSubmission as error:
         return Report.refused(error, schema_version=schema.version, file=facts, schema_url=schema.url)
 
 
-def _stated(tables: Tables, schemas: Sequence[Schema]) -> Schema | None:
-    """The schema that the file says it is in."""
+def stated_schema(tables: Tables, schemas: Sequence[Schema]) -> Schema | None:
+    """The schema that the file says it is in, if it is one of these."""
     header = tables.element_header("uns/schema_version")
     if header is None or (header.kind, header.dtype) != ("scalar", "str"):
         return None
@@ -59,12 +62,19 @@ def _stated(tables: Tables, schemas: Sequence[Schema]) -> Schema | None:
     return next((schema for schema in schemas if schema.version == stated), None)
 
 
-def _report(tables: Tables, scan: ScanResult | None, schema: Schema, reference: Reference, facts: FileFacts) -> Report:
+def _report(
+    tables: Tables,
+    scan: ScanResult | None,
+    schema: Schema,
+    reference: Reference,
+    facts: FileFacts,
+    fragments: bool | None,
+) -> Report:
     findings: list[Finding] = []
     refusals: list[Finding] = []
     checked: list[str] = []
     for applied in schema.rules:
-        context = Context(tables, scan, reference, applied.code, applied.severity, applied.schema_url)
+        context = Context(tables, scan, reference, applied.code, applied.severity, applied.schema_url, fragments)
         found, refusal, complete = _run(context, applied)
         findings += [finding for finding in found if finding not in findings]
         if refusal is not None and refusal not in refusals:

@@ -15,7 +15,7 @@ from celldock.cloud.objects import ObjectStore
 from celldock.cloud.sink import S3Sink
 from celldock.cloud.steps.planning import load_plan
 from celldock.cloud.work import WorkArea
-from celldock.errors import ServiceFault
+from celldock.errors import NotFeasible, ServiceFault
 from celldock.formats.manifest import make_manifest
 from celldock.formats.protocol import FileRecord, FormatPlan, Part, Partition
 from celldock.formats.registry import get_format
@@ -23,6 +23,7 @@ from celldock.formats.registry import get_format
 _PART = "part"
 _MANIFEST = "manifest"
 _ARTIFACT = "artifact"
+_REASON = "reason"
 
 
 def convert_partition(
@@ -33,36 +34,63 @@ def convert_partition(
     partition: Partition,
     scratch: Path,
 ) -> None:
-    """Converts one partition, unless this run or an earlier one has done so with the same code."""
+    """Converts one partition, unless this run or an earlier one has done so with the same code.
+
+    Where the format turns out unable to hold the data, the part says why, for `assemble_artifact` to pass on.
+    """
     converter = get_format(format_name)
     work = WorkArea(artifacts, submission.version_id, submission.run)
     step = part_step(format_name, partition.index)
-    mark = fingerprint(step.name, submission.version_id, {"version": converter.version, **asdict(partition)})
+    parameters = {"version": converter.version, **asdict(partition), **_companion(submission, converter.companion)}
+    mark = fingerprint(step.name, submission.version_id, parameters)
     if work.find(step, mark):
         return
-    source = inbox.source(submission.key, submission.version_id, submission.size)
+    made_of = submission.companions[converter.companion] if converter.companion else submission
+    source = inbox.source(made_of.key, made_of.version_id, made_of.size)
     sink = _sink(work, format_name, scratch)
-    part = converter.convert(source, load_plan(work).header, partition, sink)
+    try:
+        part = converter.convert(source, load_plan(work).header, partition, sink)
+    except NotFeasible as error:
+        work.finish(step, mark, {_REASON: f"{error.message} {error.hint}".strip()}, [])
+        return
     work.finish(step, mark, {_PART: part.to_json()}, [sink.stored[file.path] for file in part.files])
 
 
 def assemble_artifact(
     artifacts: ObjectStore, submission: Submission, format_name: str, scratch: Path
 ) -> dict[str, Any]:
-    """The Artifact that the parts make up, unless this run or an earlier one has made it with the same code."""
+    """The Artifact that the parts make up, unless this run or an earlier one has made it with the same code.
+
+    SKIPPED, with the reason, if a part could not be made.
+    """
     work = WorkArea(artifacts, submission.version_id, submission.run)
     plan = load_plan(work)
     planned = plan.format(format_name)
     step = convert_step(format_name)
-    mark = fingerprint(step.name, submission.version_id, asdict(planned))
+    parameters = {**asdict(planned), **_companion(submission, get_format(format_name).companion)}
+    mark = fingerprint(step.name, submission.version_id, parameters)
     manifest = work.find(step, mark)
     if manifest is None:
         parts = [work.load(part_step(format_name, partition.index)) for partition in planned.partitions]
+        reasons = [part.result[_REASON] for part in parts if _REASON in part.result]
+        if reasons:
+            return work.finish(step, mark, {_ARTIFACT: _skipped(planned, reasons[0])}, []).result[_ARTIFACT]
         sink = _sink(work, format_name, scratch)
         records = get_format(format_name).assemble(plan.header, [_part(part) for part in parts], sink)
         root, files = _under_one_root(work, format_name, _located(records, parts, sink))
         manifest = _finish(work, planned, mark, records, root, files)
     return manifest.result[_ARTIFACT]
+
+
+def _companion(submission: Submission, kind: str) -> dict[str, Any]:
+    """What a step's outcome depends on besides the upload itself."""
+    return {"companion": submission.companions[kind].model_dump()} if kind else {}
+
+
+def _skipped(planned: FormatPlan, reason: str) -> dict[str, Any]:
+    nothing = {"uri": "", "files": 0, "bytes": 0, "sha256": "", "manifest_key": ""}
+    state = ArtifactState.SKIPPED
+    return {"format": planned.format, "state": state, "version": planned.version, **nothing, "reason": reason}
 
 
 def _finish(

@@ -29,7 +29,8 @@ def plan_submission(inbox: ObjectStore, artifacts: ObjectStore, submission: Subm
     the finding, for Validate to report.
     """
     work = WorkArea(artifacts, submission.version_id, submission.run)
-    mark = fingerprint(PLAN.name, submission.version_id, {"required_formats": submission.required_formats})
+    parameters = submission.model_dump(include={"required_formats", "companions"})
+    mark = fingerprint(PLAN.name, submission.version_id, parameters)
     manifest = work.find(PLAN, mark) or _make(inbox, work, submission, mark)
     return {"key": work.key(PLAN.manifest), **manifest.result["summary"]}
 
@@ -56,11 +57,12 @@ def _refusal_to_json(refusal: InvalidSubmission) -> dict[str, str]:
 def _make(inbox: ObjectStore, work: WorkArea, submission: Submission, mark: str) -> StepManifest:
     source = inbox.source(submission.key, submission.version_id, submission.size)
     try:
-        planned = make_plan(source, submission.required_formats)
+        sizes = {kind: companion.size for kind, companion in submission.companions.items()}
+        planned = make_plan(source, submission.required_formats, sizes)
     except InvalidSubmission as refusal:
         scan = {"partitions": 0, "partitions_key": ""}
-        sizes = {"n_obs": 0, "n_vars": 0, "nnz": 0, "seconds": 0}
-        summary: dict[str, Any] = {"refused": True, **sizes, "scan": scan, "formats": []}
+        numbers = {"n_obs": 0, "n_vars": 0, "nnz": 0, "seconds": 0}
+        summary: dict[str, Any] = {"refused": True, **numbers, "scan": scan, "formats": []}
         return work.finish(PLAN, mark, {"summary": summary, REFUSAL: _refusal_to_json(refusal)}, [])
     plan = planned.plan
     json_files = {_PLAN_FILE: plan.to_bytes(), _SCAN_FILE: partitions_json(plan.scan.partitions)}

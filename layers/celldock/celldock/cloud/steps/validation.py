@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from celldock.catalog.keys import PLAN, VALIDATE
+from celldock.catalog.keys import FRAGMENTS, PLAN, VALIDATE
 from celldock.catalog.records import Submission
 from celldock.catalog.work import StepManifest, fingerprint
 from celldock.cloud.objects import ObjectStore
 from celldock.cloud.reports import ReportStore
+from celldock.cloud.steps.fragments import with_fragments
 from celldock.cloud.steps.planning import REFUSAL, load_plan
 from celldock.cloud.steps.scanning import load_scan
 from celldock.cloud.work import WorkArea
@@ -24,7 +25,8 @@ def validate_submission(inbox: ObjectStore, artifacts: ObjectStore, submission: 
     """The verdict, and where its report lies in the inbox; each run writes the report under its own number."""
     work = WorkArea(artifacts, submission.version_id, submission.run)
     schemas = [load_schema(version) for version in submission.schema_versions]
-    mark = fingerprint(VALIDATE.name, submission.version_id, {"schema_versions": submission.schema_versions})
+    parameters = submission.model_dump(include={"schema_versions", "companions"})
+    mark = fingerprint(VALIDATE.name, submission.version_id, parameters)
     manifest = work.find(VALIDATE, mark) or _make(inbox, work, submission, schemas, mark)
     stored = manifest.file(_REPORT_FILE)
     report = Report.from_json(work.store.get_json(stored.key, stored.object_version))
@@ -62,4 +64,7 @@ def _report(inbox: ObjectStore, work: WorkArea, submission: Submission, schemas:
         return Report.refused(error, schema_version=schemas[0].version, file=facts, schema_url=schemas[0].url)
     plan = load_plan(work)
     source = inbox.source(submission.key, submission.version_id, submission.size)
-    return validate(source, *schemas, header=plan.header, scan=load_scan(work, plan), facts=facts)
+    has_fragments = FRAGMENTS in submission.companions
+    scan = load_scan(work, plan)
+    report = validate(source, *schemas, header=plan.header, scan=scan, facts=facts, fragments=has_fragments)
+    return with_fragments(report, work, submission) if has_fragments else report

@@ -3,7 +3,17 @@
 It is checked as a stream, against the schema and against the cells of the h5ad file that it comes with.
 """
 
-from celldock.schema.fragments.checking import Cells, check_fragments
+from celldock.schema.fragments.checking import Cells, Limits, check_fragments
+from celldock.schema.fragments.dataset import FragmentsVerdict, validate_fragments
 from celldock.schema.fragments.rules import FragmentRules, Genome, load_fragment_rules
 
-__all__ = ["Cells", "FragmentRules", "Genome", "check_fragments", "load_fragment_rules"]
+__all__ = [
+    "Cells",
+    "FragmentRules",
+    "FragmentsVerdict",
+    "Genome",
+    "Limits",
+    "check_fragments",
+    "load_fragment_rules",
+    "validate_fragments",
+]

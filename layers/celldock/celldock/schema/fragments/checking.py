@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from celldock.fragments.rows import Block, Rows, read_block
+from celldock.fragments.text import Array, Hashes, LongLineError, text_blocks
+from celldock.fragments.unpacking import UnreadableError, unpacked
 from celldock.h5ad.source import ByteSource
 from celldock.report import Finding
 from celldock.schema.fragments.findings import Findings
 from celldock.schema.fragments.names import Names
-from celldock.schema.fragments.repeats import Repeats, SortedRepeats, unsorted_repeats
-from celldock.schema.fragments.rows import Block, Rows, read_block
+from celldock.schema.fragments.repeats import RECORD_BYTES, Repeats, SortedRepeats, unsorted_repeats
 from celldock.schema.fragments.rules import FragmentRules, Genome
 from celldock.schema.fragments.tallies import LineTally, NameTally
-from celldock.schema.fragments.text import Array, Hashes, LongLineError, text_blocks
-from celldock.schema.fragments.unpacking import UnreadableError, unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,22 @@ class Cells:
     names: Callable[[Sequence[int]], Sequence[str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a check may take where whoever takes more is ended: seconds by the clock, bytes of the scratch folder."""
+
+    seconds: float
+    scratch_bytes: int
+
+
 def check_fragments(
-    source: ByteSource, rules: FragmentRules, *, genome: Genome | None, cells: Cells, scratch: Path
+    source: ByteSource,
+    rules: FragmentRules,
+    *,
+    genome: Genome | None,
+    cells: Cells,
+    scratch: Path,
+    limits: Limits | None = None,
 ) -> list[Finding]:
     """Checks a fragment file and tells all that is wrong with it.
 
@@ -40,43 +56,80 @@ def check_fragments(
             are not looked at.
         cells: of the dataset.
         scratch: a local folder for 16 bytes a fragment, which a file needs that is not sorted by position.
+        limits: a file that would take more gets a finding that says so, and all others that it has come to.
 
-    Memory: about 25 MB, and 24 to 48 bytes a cell. Raises what the source raises.
+    Memory: about 50 MB, and 24 to 48 bytes a cell. Raises what the source raises.
     """
-    check = _Check(genome, cells)
+    check, watch = _Check(genome, cells), _Watch(limits)
     findings = Findings(source.name, rules, genome)
+    repeats, missing, too_large = Repeats(), np.zeros(0, np.int64), list[Finding]()
     try:
-        for block in _blocks(source, check.hashes):
+        for block in _blocks(source, check.hashes, watch):
             check.add(block)
-        repeats = _repeats(check, source, scratch)
+        missing = check.missing_cells()
+        repeats = _repeats(check, source, scratch, watch)
     except UnreadableError as error:
         return [findings.unreadable(f"The fragment file {error}.", error.hint)]
     except LongLineError:
         return [findings.unreadable("The fragment file holds no lines of text.", "Look at what it holds: zcat | head.")]
+    except _OutOfTimeError:
+        too_large.append(findings.out_of_time(check.lines, watch.seconds))
+    except _OutOfSpaceError:
+        too_large.append(findings.out_of_space(check.lines))
     if not check.lines:
         return [findings.unreadable("The fragment file is empty.", "Submit the fragments of the dataset's cells.")]
     return [
+        *too_large,
         *findings.of_lines(check.headers, check.not_five_columns, check.not_numbers),
         *findings.of_chromosomes(check.chromosome_unknown, check.beyond_chromosome),
         *findings.of_numbers(check.start, check.stop, check.support),
-        *findings.of_barcodes(check.barcode_unknown, check.missing_cells(), cells.names),
+        *findings.of_barcodes(check.barcode_unknown, missing, cells.names),
         *findings.of_repeats(repeats),
     ]
 
 
-def _blocks(source: ByteSource, hashes: Hashes) -> Iterator[Block]:
+class _OutOfTimeError(Exception):
+    """The check has taken as long as it may."""
+
+
+class _OutOfSpaceError(Exception):
+    """The scratch folder is too small for the file."""
+
+
+class _Watch:
+    """Sees to the limits."""
+
+    def __init__(self, limits: Limits | None) -> None:
+        self.seconds = limits.seconds if limits else math.inf
+        self._deadline = time.monotonic() + self.seconds
+        self._scratch_bytes = limits.scratch_bytes if limits else math.inf
+
+    def look(self) -> None:
+        """Raises _OutOfTimeError once the time is over."""
+        if time.monotonic() > self._deadline:
+            raise _OutOfTimeError
+
+    def reserve(self, size: int) -> None:
+        """Raises _OutOfSpaceError where so many bytes are more than the scratch folder may hold."""
+        if size > self._scratch_bytes:
+            raise _OutOfSpaceError
+
+
+def _blocks(source: ByteSource, hashes: Hashes, watch: _Watch) -> Iterator[Block]:
     line = 1
     for text in text_blocks(unpacked(source)):
         block = read_block(text, line, hashes)
         line += block.count
         yield block
+        watch.look()
 
 
-def _repeats(check: _Check, source: ByteSource, scratch: Path) -> Repeats:
+def _repeats(check: _Check, source: ByteSource, scratch: Path, watch: _Watch) -> Repeats:
     check.repeats.finish()
     if check.repeats.is_sorted:
         return check.repeats.found
-    return unsorted_repeats((block.rows for block in _blocks(source, check.hashes)), check.hashes, scratch)
+    watch.reserve(check.lines * RECORD_BYTES)
+    return unsorted_repeats((block.rows for block in _blocks(source, check.hashes, watch)), check.hashes, scratch)
 
 
 class _Check:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from celldock.fragments.text import Array
 from celldock.report import Finding
 from celldock.report.model import MAX_EXAMPLES
 from celldock.schema.fragments.repeats import Repeats
 from celldock.schema.fragments.rules import FragmentRules, Genome
 from celldock.schema.fragments.tallies import LineTally, NameTally
-from celldock.schema.fragments.text import Array
 from celldock.schema.words import ROWS, Noun
 
 _FRAGMENT = Noun("fragment", "fragments")
 _LINE = Noun("line", "lines")
 _COLUMNS = 5
 _PREFIX = "chr"
+
+SORT = "Sort the fragments by position: zcat FILE | LC_ALL=C sort -k1,1 -k2,2n -k3,3n | bgzip > NEW."
 
 
 class Findings:
@@ -29,6 +31,28 @@ class Findings:
     def unreadable(self, message: str, suggestion: str) -> Finding:
         """The finding on a file that could not be read to its end."""
         return self._finding("fragments.unreadable", message, 1, (), suggestion)
+
+    def out_of_time(self, lines: int, seconds: float) -> Finding:
+        """The finding on a file that could not be read to its end in the time that there is."""
+        return self._finding(
+            "fragments.too_large",
+            f"The fragment file is too large: {_LINE.of(lines)} could be checked in {seconds / 60:.0f} minutes, and "
+            "there are more.",
+            1,
+            (),
+            "Split the dataset, each part with the fragments of its own cells.",
+        )
+
+    def out_of_space(self, lines: int) -> Finding:
+        """The finding on a file that is too large to be looked through for repeats, unless it is sorted."""
+        return self._finding(
+            "fragments.too_large",
+            f"The {_LINE.of(lines)} of the fragment file are not sorted by position, and too many to find out whether "
+            "any is there twice.",
+            1,
+            (),
+            SORT,
+        )
 
     def of_lines(self, headers: LineTally, not_five_columns: LineTally, not_numbers: LineTally) -> Iterator[Finding]:
         """On lines that are no fragments."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from celldock.schema.fragments.text import Array, Hashes
+from celldock.fragments.text import Array, Hashes
 
 _ROOM = 2
 

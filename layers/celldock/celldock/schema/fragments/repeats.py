@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from celldock.schema.fragments.rows import Rows
-from celldock.schema.fragments.text import Array, Hashes
+from celldock.fragments.rows import Rows
+from celldock.fragments.text import Array, Hashes
 
 MAX_TOGETHER = 1 << 20
 """Rows that start at one base; a file with more of them is treated as one that is not sorted."""
@@ -24,6 +24,8 @@ MAX_RUNS = 1 << 12
 _FIRST = 5
 _FILES = 256
 _RECORD = np.dtype([("hash", "<u8"), ("check", "<u4"), ("line", "<u4")])
+RECORD_BYTES = _RECORD.itemsize
+"""What each row of an unsorted file takes on disk."""
 
 type Pair = tuple[int, int]
 """The numbers of two lines that are equal, the later one first."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import resources
-from pathlib import PurePath
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,11 +19,15 @@ class Genome(BaseModel):
 
 
 class FragmentRules(BaseModel):
-    """What a schema version says. `sections` are anchors in its text at `url`, by finding code."""
+    """What a schema version says. `sections` are anchors in its text at `url`, by finding code.
+
+    `organism` is the path of the dataset's organism in the h5ad file.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str
+    organism: str
     sections: Mapping[str, str]
     genomes: Mapping[str, Genome]
 
@@ -34,10 +37,8 @@ class FragmentRules(BaseModel):
 
 
 @cache
-def load_fragment_rules(version: str) -> FragmentRules:
-    """The rules of that schema version; raises KeyError for one that has none."""
-    files = {PurePath(file.name).stem: file for file in resources.files(__package__ or "").iterdir()}
-    file = files.get(version) if version.count(".") == 2 else None
-    if file is None:
-        raise KeyError(version)
-    return FragmentRules.model_validate_json(file.read_bytes())
+def load_fragment_rules(version: str) -> FragmentRules | None:
+    """The rules of that schema version; None for one that takes no fragment files."""
+    files = {file.name: file for file in resources.files(__package__ or "").iterdir()}
+    file = files.get(f"{version}.json")
+    return FragmentRules.model_validate_json(file.read_bytes()) if file else None

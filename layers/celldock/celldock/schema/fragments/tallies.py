@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from celldock.fragments.rows import Lines
+from celldock.fragments.text import Array, Text
 from celldock.report.model import MAX_EXAMPLE_CHARACTERS, MAX_EXAMPLES
-from celldock.schema.fragments.rows import Lines
-from celldock.schema.fragments.text import Array, Text
 
 MAX_NAMES = 64
 """Different names of which the numbers are kept."""

@@ -1,6 +1,7 @@
 """Rules about the cells of ATAC assays, which may or must come with a file of fragments.
 
-An assay is paired where it measures RNA too; a file of unpaired assays alone must have fragments, and so be eligible.
+An assay is paired where it measures RNA too. A file of paired assays alone may have fragments and one of unpaired
+assays alone must have them, and so be eligible.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def assay_kinds(context: Context, *, atac: str, rna: str) -> Counter[Kind]:
 def atac_assays_mixed(context: Context, *, atac: str, rna: str) -> Iterator[Finding]:
     """A file with unpaired assays has no others, or no fragments can go with it."""
     kinds = assay_kinds(context, atac=atac, rna=rna)
-    if kinds["unpaired"] and len(kinds) > 1:
+    # Where fragments came in spite of it, `fragments.not_expected` says so.
+    if kinds["unpaired"] and len(kinds) > 1 and not context.fragments:
         yield context.finding(
             f"obs/{_ASSAY}",
             f"The file mixes {_CELLS.of(kinds['unpaired'])} of an unpaired ATAC assay with cells of other assays, "
@@ -46,15 +48,48 @@ def atac_assays_mixed(context: Context, *, atac: str, rna: str) -> Iterator[Find
         )
 
 
+@rule("fragments.missing")
+def atac_fragments_missing(context: Context, *, atac: str, rna: str) -> Iterator[Finding]:
+    """A file of unpaired assays alone comes with its fragments."""
+    kinds = assay_kinds(context, atac=atac, rna=rna)
+    if context.fragments is False and kinds.keys() == {"unpaired"}:
+        yield context.finding(
+            f"obs/{_ASSAY}",
+            f"The {_CELLS.of(kinds['unpaired'])} are all of unpaired ATAC assays, but no file of their fragments lies "
+            "beside the dataset.",
+            count=kinds["unpaired"],
+            suggestion="Put it beside the .h5ad file, under its name with '.fragments.tsv.gz' in place of '.h5ad'.",
+        )
+
+
+@rule("fragments.not_expected")
+def atac_fragments_not_expected(context: Context, *, atac: str, rna: str) -> Iterator[Finding]:
+    """A fragment file comes with paired assays alone, or with unpaired ones alone."""
+    kinds = assay_kinds(context, atac=atac, rna=rna)
+    if not context.fragments or kinds.keys() in ({"paired"}, {"unpaired"}):
+        return
+    if kinds["paired"] and kinds["unpaired"]:
+        others, said = kinds["unpaired"], f"paired ATAC assays and {_CELLS.of(kinds['unpaired'])} of unpaired ones"
+    else:
+        others, said = kinds["other"], f"{_CELLS.of(kinds['other'])} of assays other than ATAC"
+    yield context.finding(
+        f"obs/{_ASSAY}",
+        f"A fragment file lies beside the dataset, but the dataset has {said}.",
+        count=others,
+        suggestion="Submit the cells that the fragments are of in a file of their own, or delete the fragment file and "
+        "submit the .h5ad file again.",
+    )
+
+
 @rule("fragments.not_primary")
 def atac_not_primary(context: Context, *, atac: str, rna: str) -> Iterator[Finding]:
-    """All cells of a file that must come with fragments are primary data."""
+    """All cells of a file that comes with fragments are primary data."""
     secondary = context.column("obs", _PRIMARY).used.get(False, 0)
-    if secondary and _needs_fragments(context, atac, rna):
+    if secondary and _has_fragments(context, atac, rna):
         yield context.finding(
             f"obs/{_PRIMARY}",
-            f"The file has {_CELLS.of(secondary)} that are no primary data, but a file of unpaired ATAC assays, which "
-            "comes with its fragments, may have none.",
+            f"The file has {_CELLS.of(secondary)} that are no primary data, but one that comes with a file of "
+            "fragments, as those of unpaired ATAC assays do, may have none.",
             count=secondary,
             suggestion=f"Leave these cells out, or set {_PRIMARY} to True if this file is the first to show them.",
         )
@@ -62,18 +97,20 @@ def atac_not_primary(context: Context, *, atac: str, rna: str) -> Iterator[Findi
 
 @rule("fragments.organism")
 def atac_organism(context: Context, *, atac: str, rna: str, organism: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
-    """A file that must come with fragments is of an organism whose chromosomes the schema lists."""
+    """A file that comes with fragments is of an organism whose chromosomes the schema lists."""
     for field in organism:
         value = uns_text(context, field)
         known = holds(context.reference, organism, {} if value is None else {field: value})
-        if value is not None and known is False and _needs_fragments(context, atac, rna):
+        if value is not None and known is False and _has_fragments(context, atac, rna):
             yield context.finding(
                 field,
                 f"The organism is {named(context.reference, value)}, of which the schema takes no fragments, as files "
                 "of unpaired ATAC assays must have them.",
-                suggestion=f"Files of unpaired ATAC assays are accepted{where_words(context.reference, organism)}.",
+                suggestion=f"Fragments are accepted{where_words(context.reference, organism)}.",
             )
 
 
-def _needs_fragments(context: Context, atac: str, rna: str) -> bool:
-    return assay_kinds(context, atac=atac, rna=rna).keys() == {"unpaired"}
+def _has_fragments(context: Context, atac: str, rna: str) -> bool:
+    """Whether fragments come with the file, or must, and may by its assays."""
+    kinds = assay_kinds(context, atac=atac, rna=rna).keys()
+    return kinds == {"unpaired"} or bool(context.fragments and kinds == {"paired"})

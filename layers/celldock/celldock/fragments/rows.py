@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from celldock.schema.fragments.text import Array, Hashes, Text, integers
+from celldock.fragments.text import Array, Hashes, Text, integers
 
 MAX_LINE = 1 << 16
 """Bytes of a line that is looked into."""
