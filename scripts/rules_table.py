@@ -100,8 +100,12 @@ def load_requirements(version: str) -> Requirements:
 
 def render_rules() -> str:
     """The page of requirements and rules."""
-    examples = {code: example["message"] for code, example in json.loads(EXAMPLES.read_bytes()).items()}
-    return "\n".join([_INTRODUCTION, *(_render_version(version, examples) for version in reversed(schema_versions()))])
+    kept = json.loads(EXAMPLES.read_bytes())
+    pages = [
+        _render_version(version, {code: example["message"] for code, example in kept[version].items()})
+        for version in reversed(schema_versions())
+    ]
+    return "\n".join([_INTRODUCTION, *pages])
 
 
 def render_decisions(page: str) -> str:

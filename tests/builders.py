@@ -33,6 +33,18 @@ OBS: Mapping[str, Any] = {
 }
 UNS: Mapping[str, Any] = {"title": "A small dataset", "organism_ontology_term_id": "NCBITaxon:9606"}
 
+OBS_2_0_0: Mapping[str, Any] = {
+    "assay_ontology_term_id": "EFO:0009922",
+    "cell_type_ontology_term_id": "CL:0000084",
+    "development_stage_ontology_term_id": "HsapDv:0000087",
+    "disease_ontology_term_id": "PATO:0000461",
+    "ethnicity_ontology_term_id": "unknown",
+    "is_primary_data": True,
+    "organism_ontology_term_id": "NCBITaxon:9606",
+    "sex_ontology_term_id": "PATO:0000383",
+    "tissue_ontology_term_id": "UBERON:0000178",
+}
+
 
 _ENCODE: Mapping[MatrixKind, Callable[[np.ndarray], Any]] = {
     "csr": sparse.csr_matrix,
@@ -101,6 +113,29 @@ def make_anndata(
         data.raw = data.copy()
     data.X = None if x is None else _ENCODE[x](np.log1p(counts) if raw else counts)
     data.var["feature_is_filtered"] = False
+    return data
+
+
+def make_anndata_2_0_0(
+    *,
+    raw: bool = True,
+    drop: Iterable[str] = (),
+    obs: Mapping[str, Any] | None = None,
+    uns: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> anndata.AnnData:
+    """`make_anndata` by schema 2.0.0: the organism in obs, the biotype of genes, and what uns says of X."""
+    data = make_anndata(
+        raw=raw,
+        drop={*(OBS.keys() - OBS_2_0_0.keys()), *drop},
+        obs={**OBS_2_0_0, **(obs or {})},
+        uns={"schema_version": "2.0.0", "X_normalization": "log1p" if raw else "none", **(uns or {})},
+        **options,
+    )
+    del data.uns["organism_ontology_term_id"]
+    for frame in (data.var, data.raw.var) if raw else (data.var,):
+        spiked = frame.index.str.startswith("ERCC-")
+        frame["feature_biotype"] = pd.Categorical(np.where(spiked, "spike-in", "gene"))
     return data
 
 

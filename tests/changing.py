@@ -15,6 +15,7 @@ import pandas as pd
 
 from celldock.h5ad.source import LocalSource
 from celldock.report import Finding
+from celldock.scan import ScanResult
 from celldock.schema import load_schema, validate
 from tests import builders
 
@@ -90,8 +91,8 @@ def findings_on_obs(
     return findings_of(write_changed(folder / "cells.h5ad", obs, uns, drop), ("obs.", "names.", "fragments."))
 
 
-def findings_of(path: Path, codes: tuple[str, ...]) -> list[Finding]:
-    """What the rules find whose codes begin so."""
+def findings_of(path: Path, codes: tuple[str, ...], scan: ScanResult | None = None) -> list[Finding]:
+    """What the rules find whose codes begin so; with a scan also those about values."""
     schema = load_schema("7.1.0")
     rules = tuple(rule for rule in schema.rules if rule.code.startswith(codes))
-    return list(validate(LocalSource(path), replace(schema, rules=rules)).findings)
+    return list(validate(LocalSource(path), replace(schema, rules=rules), scan=scan).findings)

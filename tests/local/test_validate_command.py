@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pty
@@ -26,6 +27,7 @@ from celldock.validating import validate_file
 from celldock_cli.libraries import MALLOC, VARIABLES
 from celldock_local.checkout import ROOT
 from tests.builders import make_h5ad, make_html, make_truncated, make_with_external_link
+from tests.fragment_files import bgzip, lines_of, make_atac, rows_for
 
 COMMAND = [sys.executable, "-m", "celldock_cli.main", "validate"]
 NEWEST = schema_versions()[-1]
@@ -81,6 +83,41 @@ def test_the_schema_can_be_chosen(example: Path) -> None:
     unknown = celldock(example, "--schema", "1.0.0")
     assert unknown.returncode == 2
     assert unknown.stderr == f"celldock: no schema 1.0.0; there is {', '.join(schema_versions())}\n"
+
+
+@pytest.fixture
+def atac(tmp_path: Path) -> Path:
+    """The file of an unpaired ATAC assay."""
+    return make_atac(tmp_path / "lung.h5ad")
+
+
+def test_fragments_beside_the_file_are_checked_with_it(atac: Path) -> None:
+    alone = celldock(atac)
+    assert (alone.returncode, "ERROR fragments.missing" in alone.stdout) == (3, True)
+
+    beside = atac.with_name("lung.fragments.tsv.gz")
+    beside.write_bytes(gzip.compress(lines_of(rows_for())))
+    done = celldock(atac)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.startswith(f"lung.h5ad with lung.fragments.tsv.gz is valid by schema {NEWEST}.")
+
+    newer = atac.with_name("lung.fragments.tsv.bgz")
+    newer.write_bytes(bgzip(lines_of(rows_for()[1:])))
+    os.utime(beside, (1, 1))
+    report = json.loads(celldock(atac, "--json").stdout)
+    assert [companion["name"] for companion in report["companions"]] == ["lung.fragments.tsv.bgz"]
+    codes = {finding["code"] for finding in report["findings"]}
+    assert {"fragments.cell_missing", "fragments.two_files"} <= codes
+
+
+def test_a_fragment_file_of_any_name_can_be_given(atac: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "atac_fragments.tsv.gz"
+    elsewhere.write_bytes(gzip.compress(lines_of(rows_for()[::-1])))
+    assert celldock(atac, "--fragments", elsewhere).returncode == 0
+
+    for wrong in (tmp_path / "missing.tsv.gz", atac):
+        done = celldock(atac, "--fragments", wrong)
+        assert (done.returncode, wrong.name in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

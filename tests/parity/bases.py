@@ -1,4 +1,7 @@
-"""Small files that are valid by schema 7.1.0, one of each kind that its rules tell apart: what mutations start from."""
+"""Small files that are valid, by schema 7.1.0 unless their names say 2.0.0: what mutations start from.
+
+There is one of each kind that the rules tell apart.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import anndata
 import numpy as np
 import pandas as pd
 from scipy import sparse
+
+from tests.builders import make_anndata_2_0_0
 
 # What AnnData's own types say of an element is a union of all that it could be.
 type Data = Any
@@ -319,6 +324,37 @@ def accessibility() -> Data:
     return data
 
 
+def human_2_0_0() -> Data:
+    """By schema 2.0.0: a human, with all that a file may have besides."""
+    data: Data = make_anndata_2_0_0(n_obs=CELLS, n_vars=8)
+    put(data, "assay_ontology_term_id", "EFO:0010183 (sci-plex)", [0])
+    put(data, "tissue_ontology_term_id", "CL:0000057 (cell culture)", [1])
+    data.layers["scaled"] = data.X.copy()
+    data.uns |= {
+        "batch_condition": np.array(["sex_ontology_term_id"], dtype=object),
+        "default_embedding": "X_umap",
+        "X_approximate_distribution": "normal",
+    }
+    return data
+
+
+def human_counts_2_0_0() -> Data:
+    """By schema 2.0.0: no normalised matrix, the counts are in X."""
+    return make_anndata_2_0_0(raw=False, n_obs=CELLS)
+
+
+def macaque_2_0_0() -> Data:
+    """By schema 2.0.0: a macaque, with human genes for its own."""
+    return make_anndata_2_0_0(
+        n_obs=CELLS,
+        obs={
+            "organism_ontology_term_id": MACAQUE,
+            "development_stage_ontology_term_id": "UBERON:0000113",
+            "ethnicity_ontology_term_id": "na",
+        },
+    )
+
+
 BASES: Mapping[str, Callable[[], Data]] = {
     base.__name__: base
     for base in (
@@ -338,5 +374,8 @@ BASES: Mapping[str, Callable[[], Data]] = {
         slide_seq,
         multiome,
         accessibility,
+        human_2_0_0,
+        human_counts_2_0_0,
+        macaque_2_0_0,
     )
 }

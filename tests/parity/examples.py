@@ -16,11 +16,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from celldock.report import Report
+from celldock.schema import schema_versions
 from tests.parity.comparing import judge
 from tests.parity.mutations import MUTATIONS, Case
 
 EXAMPLES = Path(__file__).with_name("examples.json")
-VERSION = "7.1.0"
 
 
 class Example(BaseModel):
@@ -32,7 +32,7 @@ class Example(BaseModel):
     message: str
 
 
-_EXAMPLES = TypeAdapter(Mapping[str, Example])
+_EXAMPLES = TypeAdapter(Mapping[str, Mapping[str, Example]])
 
 
 def first_cases() -> list[Case]:
@@ -47,19 +47,20 @@ def messages(case: Case, report: Report) -> dict[str, str]:
 
 
 @cache
-def examples() -> Mapping[str, Example]:
-    """Those that are kept, by code."""
+def examples() -> Mapping[str, Mapping[str, Example]]:
+    """Those that are kept, by version of the schema and code."""
     return _EXAMPLES.validate_json(EXAMPLES.read_bytes())
 
 
-def _collect() -> dict[str, Example]:
-    found: dict[str, Example] = {}
+def _collect() -> dict[str, dict[str, Example]]:
+    found: dict[str, dict[str, Example]] = {version: {} for version in schema_versions()}
     with tempfile.TemporaryDirectory() as folder:
         for case in first_cases():
-            report = judge(case.write(Path(folder) / "case.h5ad"), VERSION, Path(folder))
+            version = case.mutation.version
+            report = judge(case.write(Path(folder) / "case.h5ad"), version, Path(folder))
             for code, message in messages(case, report).items():
-                found.setdefault(code, Example(case=case.id, message=message))
-    return dict(sorted(found.items()))
+                found[version].setdefault(code, Example(case=case.id, message=message))
+    return {version: dict(sorted(of_version.items())) for version, of_version in found.items()}
 
 
 def main() -> int:

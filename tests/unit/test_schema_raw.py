@@ -186,7 +186,7 @@ NORMALIZATION = Schema(
         AppliedRule(
             get_rule("normalization_contradicts"),
             STATED,
-            "warning",
+            "error",
             "",
             {"none": "none", "without_raw": ["EFO:0007045"]},
         ),
@@ -199,7 +199,7 @@ NORMALIZATION = Schema(
     [
         (False, "none", ""),
         (True, "log1p", ""),
-        (False, "log1p", "Set it to 'none'."),
+        (False, "log1p", "Set it to 'none' if X holds the raw counts"),
         (True, "none", "the method that made X"),
     ],
 )

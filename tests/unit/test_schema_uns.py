@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from celldock.h5ad.headers import MAX_UNS_ELEMENTS
 from celldock.h5ad.source import LocalSource
 from celldock.report import Finding
 from celldock.schema import load_schema, validate
-from tests.builders import make_anndata
+from tests.builders import make_anndata, make_h5ad
 
 SCHEMA = load_schema("7.1.0")
 ORGANISM = "organism_ontology_term_id"
@@ -296,7 +297,10 @@ def test_guides_and_the_column_that_names_them_come_together(tmp_path: Path) -> 
 
 
 def test_what_is_not_looked_at_is_not_called_valid(tmp_path: Path) -> None:
-    def crowd(data: Any) -> None:
-        data.uns["crowd"] = {str(i): i for i in range(MAX_UNS_ELEMENTS)}
+    path = make_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(path, "r+") as file:
+        crowd = file.create_group("uns/crowd")
+        for number in range(MAX_UNS_ELEMENTS):
+            crowd.create_group(str(number))
 
-    assert "uns.too_many_elements" in {finding.code for finding in told(tmp_path, crowd)}
+    assert "uns.too_many_elements" in {finding.code for finding in validate(LocalSource(path), SCHEMA).findings}

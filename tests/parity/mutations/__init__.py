@@ -1,6 +1,16 @@
 """All mutations. Importing a module here registers its mutations."""
 
-from tests.parity.mutations import columns, dataset, embeddings, genes, matrices, perturbations, spatial, terms
+from tests.parity.mutations import (
+    columns,
+    dataset,
+    embeddings,
+    genes,
+    matrices,
+    perturbations,
+    schema_2_0_0,
+    spatial,
+    terms,
+)
 from tests.parity.mutations.registry import MUTATIONS, Case, Mutation, cases
 
 __all__ = [
@@ -14,6 +24,7 @@ __all__ = [
     "genes",
     "matrices",
     "perturbations",
+    "schema_2_0_0",
     "spatial",
     "terms",
 ]

@@ -11,6 +11,8 @@ import h5py
 
 from tests.parity.bases import BASES, Data
 
+NEWEST = "7.1.0"
+
 type File = Any
 """An open h5py.File: its own types say of an element all that it could be."""
 type Change = Callable[[Data, Any], Data | None]
@@ -31,6 +33,7 @@ class Mutation:
         values: what the change is called with, one case each.
         change: changes the AnnData before it is written, or returns another.
         edit: changes the file after that: what AnnData would refuse to write.
+        version: of the schema by which the bases are valid.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Mutation:
     values: tuple[Any, ...]
     change: Change | None = None
     edit: Edit | None = None
+    version: str = NEWEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,34 +72,43 @@ class Case:
 
 
 def changes[C: Change](
-    name: str, *codes: str, base: str | Sequence[str] = "human", values: Sequence[Any] = (None,)
+    name: str,
+    *codes: str,
+    base: str | Sequence[str] = "human",
+    values: Sequence[Any] = (None,),
+    version: str = NEWEST,
 ) -> Callable[[C], C]:
     """Registers a change of the AnnData, made before it is written."""
 
     def register(change: C) -> C:
-        MUTATIONS.append(Mutation(name, _names(base), codes, tuple(values), change=change))
+        MUTATIONS.append(Mutation(name, _names(base), codes, tuple(values), change=change, version=version))
         return change
 
     return register
 
 
 def edits[E: Edit](
-    name: str, *codes: str, base: str | Sequence[str] = "human", values: Sequence[Any] = (None,)
+    name: str,
+    *codes: str,
+    base: str | Sequence[str] = "human",
+    values: Sequence[Any] = (None,),
+    version: str = NEWEST,
 ) -> Callable[[E], E]:
     """Registers a change of the written file."""
 
     def register(edit: E) -> E:
-        MUTATIONS.append(Mutation(name, _names(base), codes, tuple(values), edit=edit))
+        MUTATIONS.append(Mutation(name, _names(base), codes, tuple(values), edit=edit, version=version))
         return edit
 
     return register
 
 
-def cases() -> list[Case]:
-    """Every mutation of each of its bases with each of its values."""
+def cases(version: str = NEWEST) -> list[Case]:
+    """Every mutation by a version of the schema, of each of its bases with each of its values."""
     return [
         Case(mutation, base, number)
         for mutation in MUTATIONS
+        if mutation.version == version
         for base in mutation.bases
         for number in range(len(mutation.values))
     ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from celldock.h5ad.headers import ColumnKind
 from celldock.report import Finding
 from celldock.schema.facts import MAX_VALUES, ColumnFacts, TooManyValuesError
 from celldock.schema.registry import Context, Skip, rule
-from celldock.schema.words import ROWS
+from celldock.schema.words import ROWS, Noun
+
+_COLUMNS = Noun("column", "columns")
 
 
 class _Type(NamedTuple):
@@ -56,9 +58,24 @@ def column_type(
     if header.kind not in wanted.kinds or not (_all_text(facts) or holds == "boolean"):
         yield context.finding(
             header.path,
-            f"The column {column} holds {_FOUND[header.kind]}, where it must be {wanted.words}.",
+            f"The column {column} holds {_found(facts)}, where it must be {wanted.words}.",
             count=context.frame(frame).length,
             suggestion=f"adata.{frame}[{column!r}] = adata.{frame}[{column!r}].{wanted.mend}",
+        )
+
+
+@rule("{frame}.columns.not_categorical")
+def columns_not_categorical(context: Context, *, frame: str, columns: Sequence[str]) -> Iterator[Finding]:
+    """None of the columns holds plain text: AnnData stores text as categories unless every row has its own."""
+    header = context.frame(frame)
+    plain = [column.name for column in header.columns if column.name in columns and column.kind == "string"]
+    if plain:
+        yield context.finding(
+            header.path,
+            f"{frame} has {_COLUMNS.of(len(plain))} of plain text, where the schema asks for categories.",
+            count=len(plain),
+            examples=plain,
+            suggestion=f"adata.{frame}[{plain!r}] = adata.{frame}[{plain!r}].astype('category')",
         )
 
 
@@ -123,6 +140,11 @@ def unused_categories(context: Context, *, frame: str) -> Iterator[Finding]:
                 suggestion=f"Labelling removes them; to do so yourself: adata.{frame}[{name!r}] = "
                 f"adata.{frame}[{name!r}].cat.remove_unused_categories()",
             )
+
+
+def _found(facts: ColumnFacts) -> str:
+    text = facts.header.kind == "categorical" and _all_text(facts)
+    return "categories of text" if text else _FOUND[facts.header.kind]
 
 
 def _all_text(facts: ColumnFacts) -> bool:

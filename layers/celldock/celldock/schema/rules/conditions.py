@@ -74,10 +74,15 @@ def _is_among(reference: Reference, wanted: Sequence[str], value: Value | None) 
         return True
     if not isinstance(value, str):
         return None
-    if ":" not in value:
+    if not all(":" in each for each in wanted):
         return False
-    term = reference.term(value)
+    # What is no term of the ontology in question is wrong itself, and says nothing about the cells.
+    term = reference.term(value) if _ontology(value) in map(_ontology, wanted) else None
     return None if term is None else any(ancestor in wanted for ancestor in term.ancestors)
+
+
+def _ontology(term: str) -> str:
+    return term.partition(":")[0]
 
 
 def _is_readable(context: Context, column: str) -> bool:

@@ -61,10 +61,15 @@ def obsm_pre_analysis(context: Context) -> Iterator[Finding]:
 
 
 @rule("obsm.embedding_missing")
-def embedding_missing(context: Context, *, visium: str = "", beads: str = "") -> Iterator[Finding]:
-    """There is at least one embedding, named X_ and something; for a spatial assay any array of two columns will do."""
+def embedding_missing(
+    context: Context, *, visium: str = "", beads: str = "", before_analysis: bool = False
+) -> Iterator[Finding]:
+    """There is at least one embedding, named X_ and something; for a spatial assay any array of two columns will do.
+
+    `before_analysis` says whether pre-analysis files need one too.
+    """
     arrays = context.header.obsm
-    if any(array.key.startswith(_PREFIX) for array in arrays) or is_pre_analysis(context):
+    if any(array.key.startswith(_PREFIX) for array in arrays) or (not before_analysis and is_pre_analysis(context)):
         return
     candidates = [array.key for array in arrays if array.kind == "dense" and _columns(array) > 1]
     if candidates and visium and _is_known_spatial(context, visium, beads):

@@ -283,8 +283,8 @@ def _suggest_ids(context: Context, names: Iterable[str]) -> str:
     if known:
         return f"{'; '.join(known)}: give each gene's id, not its symbol or another form of it."
     return (
-        "Give the ids of the annotation that the schema pins, and leave out genes that it does not have: ids that an "
-        "older release had may have been withdrawn."
+        "Give the ids of the annotation that the schema pins, and leave out genes that it does not have: ids that only "
+        "an older or a newer release has are not in it."
     )
 
 
@@ -306,10 +306,11 @@ def _meant(context: Context, name: str) -> Gene | None:
 
 
 def _organisms(context: Context) -> list[str]:
-    """The gene sets that go with the organism of the file."""
+    """The gene sets that go with the organism of the file, or with those of its cells."""
     try:
-        organism = context.uns(_ORGANISM)
+        stated = [context.uns(_ORGANISM)] if context.uns_header(_ORGANISM) else context.column("obs", _ORGANISM).used
     except Skip:
         return []
-    term = context.reference.term(organism) if isinstance(organism, str) else None
-    return [each for each in (term.id, *term.ancestors) if context.reference.has_genes_of(each)] if term else []
+    terms = [context.reference.term(each) for each in islice(stated, _LOOKED_AT) if isinstance(each, str)]
+    families = [organism for term in terms if term for organism in (term.id, *term.ancestors)]
+    return [organism for organism in families if context.reference.has_genes_of(organism)]

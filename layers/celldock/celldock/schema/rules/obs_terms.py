@@ -5,6 +5,7 @@ Each value is told by its first fault alone: a text that is no term is not also 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,13 +23,22 @@ from celldock.schema.words import ROWS
 _CASES = TypeAdapter(tuple[Case, ...])
 _CELLS = ROWS["obs"]
 _TOLD = 3
+_OBSOLETE = re.compile(r"obsolete[ _:]*", re.IGNORECASE)
 
 
 @rule("obs.{column}.term_unknown")
 def term_unknown(
-    context: Context, *, column: str, ontologies: Sequence[str], spelling: Mapping[str, Any] | None = None
+    context: Context,
+    *,
+    column: str,
+    ontologies: Sequence[str],
+    spelling: Mapping[str, Any] | None = None,
+    hint: str = "",
 ) -> Iterator[Finding]:
-    """Every value names terms of the schema's releases of its ontologies. `ontologies` are those to suggest from."""
+    """Every value names terms of the schema's releases of its ontologies.
+
+    `ontologies` are those to suggest from, `hint` is what is said where there is nothing to suggest.
+    """
     written = Spelling(**spelling or {})
     faults = _Faults()
     for value, cells in _texts(context, column).items():
@@ -41,7 +51,7 @@ def term_unknown(
             f"In {_CELLS.of(faults.cells)} {column} holds a text that is no term of the schema's ontologies.",
             count=faults.cells,
             examples=faults.examples(),
-            suggestion=suggest_terms(context.reference, faults.texts(), written, ontologies),
+            suggestion=suggest_terms(context.reference, faults.texts(), written, ontologies) or hint,
         )
 
 
@@ -188,7 +198,19 @@ def _not_allowed(context: Context, written: Spelling, value: str, cases: Sequenc
 def _replacement(reference: Reference, term: Term) -> str:
     if term.replaced_by:
         return f"{term.id} ({term.label}) was replaced by {named(reference, term.replaced_by)}."
-    return f"{term.id} ({term.label}) has no replacement: choose the term that fits best."
+    near = _namesake(reference, term)
+    better = (
+        f"the term nearest by its label is {named(reference, near.id)}" if near else "choose the one that fits best"
+    )
+    return f"No replacement is known for {term.id} ({term.label}): {better}."
+
+
+def _namesake(reference: Reference, term: Term) -> Term | None:
+    """The term in use whose label is most like that of an obsolete one: `10x 3' v2` for `obsolete_10x v2`."""
+    label = _OBSOLETE.sub("", term.label)
+    family = [ontology(term.id)]
+    found = [*reference.find_label(label, family), *reference.nearest_labels(label, family)]
+    return next((each for each in found if not each.obsolete), None)
 
 
 def _suggest_allowed(context: Context, column: str, part: Part, case: Case, columns: Mapping[str, str]) -> str:

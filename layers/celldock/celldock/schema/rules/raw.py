@@ -1,7 +1,8 @@
 """Rules about raw counts, which most assays require: in raw.X, or in X where no normalised matrix is provided.
 
 `without_raw` are the assays that need none: these terms and what is below them in the ontology. `paired` are terms that
-an assay is below all of if it measures RNA too, and so needs raw counts after all.
+an assay is below all of if it measures RNA too, and so needs raw counts after all. `none` is what a file says in
+uns['X_normalization'] of an X that holds the raw counts, in versions of the schema that have it; it is believed.
 """
 
 from __future__ import annotations
@@ -16,20 +17,24 @@ from celldock.report import Finding
 from celldock.report.model import MAX_EXAMPLES
 from celldock.scan import DefectKind, MatrixScan
 from celldock.schema.registry import Context, Skip, rule
-from celldock.schema.rules.values import in_memory
+from celldock.schema.rules.conditions import uns_text
+from celldock.schema.rules.values import in_memory, not_finite_in
 from celldock.schema.spatial import is_single_visium
 from celldock.schema.words import ROWS, Noun
 
 _ASSAY = "assay_ontology_term_id"
 _IN_TISSUE = "in_tissue"
+_NORMALIZATION = "uns/X_normalization"
 _VALUES = Noun("value", "values")
 
 
 @rule("raw.missing")
-def raw_missing(context: Context, *, without_raw: Sequence[str], paired: Sequence[str] = ()) -> Iterator[Finding]:
+def raw_missing(
+    context: Context, *, without_raw: Sequence[str], paired: Sequence[str] = (), none: str = ""
+) -> Iterator[Finding]:
     """A file without raw.X has counts in X, if an assay requires them."""
     header, scan = _required(context, without_raw, paired)
-    if context.header.has_raw or _holds_counts(scan):
+    if context.header.has_raw or _holds_counts(scan) or _said_to_be_raw(context, none):
         return
     fractions = scan.defects[DefectKind.NON_INTEGER]
     yield context.finding(
@@ -60,27 +65,31 @@ def raw_dtype(
 
 
 @rule("raw.not_integer")
-def raw_not_integer(context: Context, *, without_raw: Sequence[str], paired: Sequence[str] = ()) -> Iterator[Finding]:
-    """Raw counts are whole numbers."""
-    header, scan = _counts(context, without_raw, paired)
+def raw_not_integer(
+    context: Context, *, without_raw: Sequence[str], paired: Sequence[str] = (), none: str = "", estimates: bool = False
+) -> Iterator[Finding]:
+    """Raw counts are whole numbers; `estimates` says whether estimated fragments, which are not, may be raw counts."""
+    header, scan = _counts(context, without_raw, paired, none)
     found = scan.defects[DefectKind.NON_INTEGER]
     if found.values:
         yield context.finding(
             header.path,
             f"{header.path} has {_VALUES.of(found.values)} in {ROWS['obs'].of(found.rows)} other than whole numbers, "
-            "but raw counts are whole.",
+            f"but raw counts are whole{', unless they are estimates' if estimates else ''}.",
             count=found.values,
             examples=context.names("obs", found.first),
             suggestion=_where_counts_are(context)
             or "Put the counts there as they were before they were normalised, scaled or corrected; estimated counts "
-            "(of RSEM, salmon, kallisto) are rounded.",
+            f"(of RSEM, salmon, kallisto) {'may stay as they are' if estimates else 'are rounded'}.",
         )
 
 
 @rule("raw.negative")
-def raw_negative(context: Context, *, without_raw: Sequence[str], paired: Sequence[str] = ()) -> Iterator[Finding]:
+def raw_negative(
+    context: Context, *, without_raw: Sequence[str], paired: Sequence[str] = (), none: str = ""
+) -> Iterator[Finding]:
     """Raw counts are positive."""
-    header, scan = _counts(context, without_raw, paired)
+    header, scan = _counts(context, without_raw, paired, none)
     found = scan.defects[DefectKind.NEGATIVE]
     if found.values:
         yield context.finding(
@@ -92,6 +101,15 @@ def raw_negative(context: Context, *, without_raw: Sequence[str], paired: Sequen
             suggestion=_where_counts_are(context)
             or "Negative values come from scaling or batch correction: put the counts from before it there.",
         )
+
+
+@rule("raw.not_finite")
+def raw_not_finite(
+    context: Context, *, without_raw: Sequence[str], paired: Sequence[str] = (), none: str = ""
+) -> Iterator[Finding]:
+    """Raw counts are finite numbers, in raw.X or in X."""
+    _, scan = _counts(context, without_raw, paired, none)
+    yield from not_finite_in(context, scan)
 
 
 @rule("raw.empty_cells")
@@ -161,17 +179,26 @@ def not_normalised(context: Context, *, without_raw: Sequence[str], paired: Sequ
 def normalization_contradicts(
     context: Context, *, none: str, without_raw: Sequence[str], paired: Sequence[str] = ()
 ) -> Iterator[Finding]:
-    """uns['X_normalization'] is `none` where X holds the raw counts, and only there."""
-    _, scan = _required(context, without_raw, paired)
-    stated = context.uns("X_normalization")
-    raw_in_x = not context.header.has_raw and _holds_counts(scan)
-    if not isinstance(stated, str) or raw_in_x == (stated == none):
+    """uns['X_normalization'] is `none` where X holds the raw counts for want of a raw.X, and only there."""
+    stated = uns_text(context, _NORMALIZATION)
+    if stated is None:
+        raise Skip
+    if stated == none and context.header.has_raw:
+        yield context.finding(
+            _NORMALIZATION,
+            f"uns['X_normalization'] is {none!r}, but the file has raw, which goes with an X that is normalised.",
+            suggestion="Set it to the name of the method that made X; if X holds the raw counts, del adata.raw.",
+        )
+    if stated == none or context.header.has_raw:
         return
-    yield context.finding(
-        "uns/X_normalization",
-        f"uns['X_normalization'] is {stated!r}, but X holds {'raw counts' if raw_in_x else 'no raw counts'}.",
-        suggestion=f"Set it to {none!r}." if raw_in_x else "Set it to the name of the method that made X.",
-    )
+    header, scan = _required(context, without_raw, paired)
+    if _holds_counts(scan):
+        yield context.finding(
+            _NORMALIZATION,
+            f"uns['X_normalization'] is {stated!r}, but {header.path} has whole numbers alone, as raw counts are, and "
+            "there is no raw.X.",
+            suggestion=f"Set it to {none!r} if X holds the raw counts; else add these as adata.raw.",
+        )
 
 
 def _required(context: Context, without_raw: Sequence[str], paired: Sequence[str]) -> tuple[MatrixHeader, MatrixScan]:
@@ -192,12 +219,19 @@ def _required(context: Context, without_raw: Sequence[str], paired: Sequence[str
     return header, scan
 
 
-def _counts(context: Context, without_raw: Sequence[str], paired: Sequence[str]) -> tuple[MatrixHeader, MatrixScan]:
+def _counts(
+    context: Context, without_raw: Sequence[str], paired: Sequence[str], none: str = ""
+) -> tuple[MatrixHeader, MatrixScan]:
     """The same; raises Skip also where X is no matrix of counts, so that the counts are missing altogether."""
     header, scan = _required(context, without_raw, paired)
-    if header is not context.header.raw_x and not _holds_counts(scan):
+    if header is not context.header.raw_x and not (_holds_counts(scan) or _said_to_be_raw(context, none)):
         raise Skip
     return header, scan
+
+
+def _said_to_be_raw(context: Context, none: str) -> bool:
+    """Whether the file says that X holds its raw counts."""
+    return bool(none) and uns_text(context, _NORMALIZATION) == none
 
 
 def _holds_counts(scan: MatrixScan) -> bool:

@@ -10,10 +10,16 @@ from celldock.schema.words import ROWS
 
 
 @rule("file.encoding")
-def root_encoding(context: Context, *, encoding_type: str, encoding_version: str) -> Iterator[Finding]:
-    """The file says which encoding of AnnData it is in, and it is the one that the schema asks for."""
+def root_encoding(
+    context: Context, *, encoding_type: str, encoding_version: str, older: bool = False
+) -> Iterator[Finding]:
+    """The file says which encoding of AnnData it is in, and it is the one that the schema asks for.
+
+    `older` says whether the encoding of AnnData before 0.8, which has no name, is accepted too.
+    """
     header = context.header
-    if (header.encoding_type, header.encoding_version) == (encoding_type, encoding_version):
+    accepted = [(encoding_type, encoding_version), *([("", "")] if older else [])]
+    if (header.encoding_type, header.encoding_version) in accepted:
         return
     found = f"{header.encoding_type} {header.encoding_version}".strip()
     message = (

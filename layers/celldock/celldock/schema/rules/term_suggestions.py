@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from celldock.schema.reference import Reference, Term
-from celldock.schema.rules.terms import Spelling, named
+from celldock.schema.rules.terms import FREE_TEXT, Spelling, named
 
 _TOLD = 3
 _MAX_CHARACTERS = 200
@@ -45,6 +45,8 @@ def _readings(reference: Reference, text: str, spelling: Spelling, ontologies: S
         yield f"{text!r} stands alone" if text == literal else f"For {text!r} write {literal!r}"
     if term := _misspelt(reference, plain, ontologies):
         yield f"{text!r} is written {named(reference, term.id)}"
+    if mended := _suffixed(reference, plain, spelling, ontologies):
+        yield f"{text!r} is written {mended!r}"
     if parts := _several(reference, plain, ontologies):
         mended = f"is written {spelling.separator.join(parts)!r}" if spelling.separator else "is more than one term"
         yield f"{text!r} {mended}"
@@ -78,6 +80,24 @@ def _misspelt(reference: Reference, text: str, ontologies: Sequence[str]) -> Ter
                 if term := reference.term(f"{ontology}:{digits}") or reference.term(f"{ontology}_{digits}"):
                     return term
     return None
+
+
+def _suffixed(reference: Reference, text: str, spelling: Spelling, ontologies: Sequence[str]) -> str:
+    """The id and suffix that a text with a misspelt suffix, or with a label in front of it, stands for."""
+    head, opened, rest = text.partition(" (")
+    if not opened:
+        head, _, rest = text.partition(" ")
+    labelled = reference.find_label(head, ontologies) if opened else []
+    term = _misspelt(reference, head, ontologies) or next(iter(labelled), None)
+    note = rest.strip(" ()[]")
+    if term is None or not note:
+        return ""
+    for suffix in spelling.suffixes:
+        if suffix == FREE_TEXT:
+            return f"{term.id} ({note})"
+        if note.casefold() == suffix.strip(" ()").casefold():
+            return term.id + suffix
+    return ""
 
 
 def _several(reference: Reference, text: str, ontologies: Sequence[str]) -> list[str]:

@@ -13,7 +13,6 @@ from celldock.schema.reference import Reference, Term
 from celldock.schema.rules.conditions import Fields, holds
 
 FREE_TEXT = " (*)"
-_FREE_TEXT = re.compile(r" \([^()]+\)$")
 
 
 class Part(NamedTuple):
@@ -52,8 +51,10 @@ class Spelling:
             if text.startswith(f"{prefix}{ontology}:"):
                 found = text.removeprefix(prefix)
         for suffix in self.suffixes:
-            if suffix == FREE_TEXT and (match := _FREE_TEXT.search(found)):
-                return Part(text, found[: match.start()], suffix)
+            if suffix == FREE_TEXT:
+                id_, opened, rest = found.partition(" (")
+                if opened and len(rest) > 1 and rest.endswith(")"):
+                    return Part(text, id_, suffix)
             if found.endswith(suffix):
                 return Part(text, found.removesuffix(suffix), suffix)
         return Part(text, found)
@@ -72,7 +73,7 @@ class Terms(_Model):
         terms: these.
         not_below: but neither these nor their descendants.
         not_terms: and none of these.
-        suffixes: what must follow the id; any of the column's where none is named.
+        suffixes: what must follow the id, "" where nothing need; any of the column's where none is named.
     """
 
     ontologies: tuple[str, ...] = ()
@@ -94,9 +95,14 @@ class Terms(_Model):
 
     def describe(self, reference: Reference) -> Iterator[str]:
         """The set in words, piece by piece."""
-        after = f" with{_or(repr(suffix) for suffix in self.suffixes)} after the id" if self.suffixes else ""
+        named_suffixes = [repr(suffix) for suffix in self.suffixes if suffix]
+        also = "also " if "" in self.suffixes else ""
+        after = f" ({also}with {_or(named_suffixes)} after the id)" if named_suffixes else ""
         if self.ontologies:
             yield f"{_or(self.ontologies)} terms{after}"
+        if self.below and set(self.below) == set(self.terms):
+            yield f"{_or(named(reference, root) for root in self.below)}, and what is below{after}"
+            return
         if self.below:
             yield f"descendants of {_or(named(reference, root) for root in self.below)}{after}"
         if self.terms:

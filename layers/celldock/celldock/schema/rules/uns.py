@@ -101,12 +101,12 @@ def uns_spaces(context: Context, *, key: str) -> Iterator[Finding]:
     """A text has no blanks at its ends and no more than one between words."""
     text = _text(context, key)
     plain = " ".join(text.split())
-    if text != plain and plain:
+    if text != plain:
         yield context.finding(
             f"uns/{key}",
             f"uns[{key!r}] begins or ends with a blank, or has more than one between words.",
             examples=[repr(text)],
-            suggestion=f"Set adata.uns[{key!r}] = {plain!r}.",
+            suggestion=f"Set adata.uns[{key!r}] = {plain!r}." if plain else "Write a text there, not blanks alone.",
         )
 
 
@@ -183,17 +183,20 @@ def uns_too_many_elements(context: Context) -> Iterator[Finding]:
 
 
 @rule("uns.values.empty")
-def uns_values_empty(context: Context) -> Iterator[Finding]:
-    """No key of uns has a value of size zero. None, True and False have none."""
-    empty = [header for header in _elements(context) if _is_empty(context, header)]
+def uns_values_empty(context: Context, *, keys: Sequence[str] = ()) -> Iterator[Finding]:
+    """No key of uns, or none of `keys`, has a value of size zero. None, True and False have none."""
+    wanted = [header for header in _elements(context) if not keys or _key(header) in keys]
+    empty = [header for header in wanted if _is_empty(context, header)]
     if empty:
-        keys = [_key(header) for header in empty]
+        names = [_key(header) for header in empty]
         yield context.finding(
             "uns",
-            f"uns has {_KEYS.of(len(keys))} with an empty value.",
-            count=len(keys),
+            f"uns has {_KEYS.of(len(names))} with an empty value.",
+            count=len(names),
             examples=[f"{_key(header)} ({describe(header)})" for header in empty],
-            suggestion=f"Leave them out: del adata.uns[{keys[0]!r}]. Or set None.",
+            suggestion="Give them a value, or leave out those that no file needs."
+            if keys
+            else f"Leave them out: del adata.uns[{names[0]!r}]. Or set None.",
         )
 
 
@@ -340,9 +343,6 @@ def _one_text(context: Context, key: str, header: ElementHeader) -> str:
 
 
 def _is_empty(context: Context, header: ElementHeader) -> bool:
-    if header.kind == "dict":
-        below = f"{header.path}/"
-        return context.header.uns_complete and not any(each.path.startswith(below) for each in context.header.uns)
     if is_text(header):
         return context.uns(_key(header)) == ""
     return bool(header.shape) and prod(header.shape) == 0

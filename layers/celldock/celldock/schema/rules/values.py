@@ -34,20 +34,7 @@ def matrices_damaged(context: Context) -> Iterator[Finding]:
 def not_finite(context: Context, *, matrix: str) -> Iterator[Finding]:
     """No value is NaN or infinite."""
     for _, scan in scans_of(context, matrix):
-        found = {word: scan.defects[kind] for kind, word in _NOT_FINITE.items() if scan.defects[kind].values}
-        if not found:
-            continue
-        kinds = " and ".join(
-            f"{defect.values:,} {word} in {ROWS['obs'].of(defect.rows)}" for word, defect in found.items()
-        )
-        yield context.finding(
-            scan.path,
-            f"{scan.path} has values that are no finite numbers: {kinds}.",
-            count=sum(defect.values for defect in found.values()),
-            examples=context.names("obs", {row for defect in found.values() for row in defect.first}),
-            suggestion="They come from a division by zero or the logarithm of a negative number, such as in cells "
-            "without counts: leave those cells out, or compute the matrix anew.",
-        )
+        yield from not_finite_in(context, scan)
 
 
 @rule("{matrix}.not_csr")
@@ -95,6 +82,22 @@ def repeated_entries(context: Context, *, matrix: str) -> Iterator[Finding]:
             )
 
 
+def not_finite_in(context: Context, scan: MatrixScan) -> Iterator[Finding]:
+    """The finding about a matrix that has values which are no finite numbers."""
+    found = {word: scan.defects[kind] for kind, word in _NOT_FINITE.items() if scan.defects[kind].values}
+    if not found:
+        return
+    kinds = " and ".join(f"{defect.values:,} {word} in {ROWS['obs'].of(defect.rows)}" for word, defect in found.items())
+    yield context.finding(
+        scan.path,
+        f"{scan.path} has values that are no finite numbers: {kinds}.",
+        count=sum(defect.values for defect in found.values()),
+        examples=context.names("obs", {row for defect in found.values() for row in defect.first}),
+        suggestion="They come from a division by zero or the logarithm of a negative number, such as in cells "
+        "without counts: leave those cells out, or compute the matrix anew.",
+    )
+
+
 def headers_of(context: Context, matrix: str) -> list[MatrixHeader]:
     """The headers of `x`, of `raw`, or of all `layers`; raises Skip if the file has none of them."""
     header = context.header
@@ -134,10 +137,11 @@ def in_memory(path: str) -> str:
 
 def _as_csr(context: Context, header: MatrixHeader, why: str) -> Finding:
     stored = "as a dense matrix" if header.encoding == "dense" else "by columns (CSC)"
+    must = "must" if context.severity == "error" else "should"
     name = in_memory(header.path)
     return context.finding(
         header.path,
-        f"{header.path} is stored {stored}, but {why}: it must be stored by rows (CSR).",
+        f"{header.path} is stored {stored}, but {why}: it {must} be stored by rows (CSR).",
         suggestion="Set adata.raw anew from an AnnData whose X is scipy.sparse.csr_matrix(counts)."
         if header.path.startswith("raw")
         else f"Set {name} = scipy.sparse.csr_matrix({name}).",
