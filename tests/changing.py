@@ -16,7 +16,7 @@ import pandas as pd
 from celldock.h5ad.source import LocalSource
 from celldock.report import Finding
 from celldock.scan import ScanResult
-from celldock.schema import load_schema, validate
+from celldock.schema import Setting, load_schema, validate
 from tests import builders
 
 CELLS = 20
@@ -85,14 +85,21 @@ def write_changed(
 
 
 def findings_on_obs(
-    folder: Path, obs: Mapping[str, Any], uns: Mapping[str, Any] | None = None, drop: Sequence[str] = ()
+    folder: Path,
+    obs: Mapping[str, Any],
+    uns: Mapping[str, Any] | None = None,
+    drop: Sequence[str] = (),
+    setting: Setting | None = None,
 ) -> list[Finding]:
     """What the rules about obs find in `write_changed(…)`."""
-    return findings_of(write_changed(folder / "cells.h5ad", obs, uns, drop), ("obs.", "names.", "fragments."))
+    path = write_changed(folder / "cells.h5ad", obs, uns, drop)
+    return findings_of(path, ("obs.", "names.", "fragments."), setting=setting)
 
 
-def findings_of(path: Path, codes: tuple[str, ...], scan: ScanResult | None = None) -> list[Finding]:
+def findings_of(
+    path: Path, codes: tuple[str, ...], scan: ScanResult | None = None, setting: Setting | None = None
+) -> list[Finding]:
     """What the rules find whose codes begin so; with a scan also those about values."""
     schema = load_schema("7.1.0")
     rules = tuple(rule for rule in schema.rules if rule.code.startswith(codes))
-    return list(validate(LocalSource(path), replace(schema, rules=rules), scan=scan).findings)
+    return list(validate(LocalSource(path), replace(schema, rules=rules), scan=scan, setting=setting).findings)

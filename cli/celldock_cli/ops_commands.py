@@ -44,6 +44,7 @@ def redrive(
 @app.command()
 def collection(
     name: Annotated[str, typer.Argument(help="The collection.")],
+    *,
     publish: Annotated[
         PublishPolicy | None, typer.Option("--publish", help="hold: only when asked; auto: uploads may ask for it.")
     ] = None,
@@ -52,11 +53,24 @@ def collection(
         list[str] | None,
         typer.Option("--schema", help="A version of the schema that its files may be in; the first is the default."),
     ] = None,
+    pre_analysis: Annotated[
+        bool | None,
+        typer.Option(
+            "--pre-analysis/--analysed",
+            help="Whether its files come without cell types and embeddings.",
+        ),
+    ] = None,
     profile: Profile = None,
     data: Data = None,
 ) -> None:
     """Create a collection or change its settings."""
-    settings = {"publish_policy": publish.value if publish else None, "title": title, "schema_versions": schema}
+    settings = {
+        "publish_policy": publish.value if publish else None,
+        "title": title,
+        "schema_versions": schema,
+        "pre_analysis": pre_analysis,
+    }
     answer = Api(resolve(profile, data)).put_collection(name, **{k: v for k, v in settings.items() if v is not None})
     schemas = ", ".join(answer["schema_versions"])
-    out.print(f"{name}: publish {answer['publish_policy']}, schema {schemas}", markup=False, soft_wrap=True)
+    kind = ", pre-analysis" if answer["pre_analysis"] else ""
+    out.print(f"{name}: publish {answer['publish_policy']}, schema {schemas}{kind}", markup=False, soft_wrap=True)

@@ -31,6 +31,9 @@ def validate(
         Path | None,
         typer.Option("--fragments", metavar="FILE", help=FRAGMENTS_HELP),
     ] = None,
+    pre_analysis: Annotated[
+        bool, typer.Option("--pre-analysis", help="The file is for a pre-analysis collection: no cell types yet.")
+    ] = False,
     schema: Annotated[
         str | None,
         typer.Option("--schema", metavar="VERSION", help="The version of the schema; the newest one by default."),
@@ -44,7 +47,7 @@ def validate(
         raise CommandFailed(f"no such file: {file}", Exit.USAGE)
     if not file.is_file():
         raise CommandFailed(f"not a file: {file}", Exit.USAGE)
-    report = _validated(file, schema, find_fragments(file, fragments))
+    report = _validated(file, schema, find_fragments(file, fragments), pre_analysis=pre_analysis)
     if as_json:
         print_json(report.to_json())
     else:
@@ -54,7 +57,7 @@ def validate(
     raise typer.Exit(Exit.DONE if report.valid else Exit.INVALID_DATA)
 
 
-def _validated(file: Path, version: str | None, fragments: Fragments | None) -> Report:
+def _validated(file: Path, version: str | None, fragments: Fragments | None, *, pre_analysis: bool) -> Report:
     settle()
     # The process that reads HDF5 starts up while this one imports what it needs itself.
     from celldock.h5ad.sandbox.parent import SANDBOX
@@ -76,6 +79,7 @@ def _validated(file: Path, version: str | None, fragments: Fragments | None) -> 
                 scratch=Path(scratch),
                 progress=progress,
                 companions=Companions(fragments=beside),
+                pre_analysis=pre_analysis,
             )
     except ObjectGone as error:
         raise CommandFailed(error.message, Exit.USAGE, "run the command again once the file is complete") from error

@@ -135,6 +135,13 @@ def test_publishing_needs_the_submitters_wish_and_the_collections_leave(cloud: C
     assert take(cloud, NEW, wished).submission.publish
 
 
+def test_a_run_knows_whether_its_collection_is_a_pre_analysis_one(cloud: Cloud) -> None:
+    received(cloud, OLD, NEW)
+    assert not take(cloud, OLD).submission.pre_analysis
+    cloud.table.put_collection("atlas", {"pre_analysis": True})
+    assert take(cloud, NEW).submission.pre_analysis
+
+
 def test_the_upload_is_looked_at_by_its_version(cloud: Cloud) -> None:
     s3 = cloud.inbox._client
     first = s3.put_object(Bucket=INBOX, Key=KEY, Body=b"one", Metadata={"celldock-publish": "Auto"})["VersionId"]

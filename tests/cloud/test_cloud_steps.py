@@ -250,6 +250,16 @@ def test_a_file_is_checked_by_the_version_that_it_states_if_its_collection_lists
     assert report["valid"] is ("2.0.0" in listed)
 
 
+def test_a_file_of_a_pre_analysis_collection_has_neither_cell_types_nor_embeddings(
+    cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    content = builders.make_h5ad(tmp_path / "x.h5ad", drop=["cell_type_ontology_term_id"], obsm={}).read_bytes()
+    before = {"pre_analysis": True}
+    assert validated(steps, cloud, submitted(cloud, content) | before)["valid"] is True
+    assert validated(steps, cloud, submitted(cloud, content))["valid"] is False
+    assert validated(steps, cloud, submitted(cloud, valid_file(tmp_path)) | before)["valid"] is False
+
+
 def test_reads_are_pinned_to_the_version_that_was_claimed(
     cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ def test_claim_answers_with_the_submission(cloud: Cloud, monkeypatch: pytest.Mon
         "publish": False,
         "required_formats": ["cells"],
         "schema_versions": ["7.1.0"],
+        "pre_analysis": False,
         "companions": {},
     }
     assert invoke(claim, {"submission": run, "execution": "arn:aws:states:::execution:m:1"}) == submission

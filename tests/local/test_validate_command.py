@@ -85,6 +85,11 @@ def test_the_schema_can_be_chosen(example: Path) -> None:
     assert unknown.stderr == f"celldock: no schema 1.0.0; there is {', '.join(schema_versions())}\n"
 
 
+def test_a_file_may_be_for_a_pre_analysis_collection(tmp_path: Path) -> None:
+    path = make_h5ad(tmp_path / "early.h5ad", drop=["cell_type_ontology_term_id"], obsm={})
+    assert (celldock(path).returncode, celldock(path, "--pre-analysis").returncode) == (3, 0)
+
+
 @pytest.fixture
 def atac(tmp_path: Path) -> Path:
     """The file of an unpaired ATAC assay."""

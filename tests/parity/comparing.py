@@ -87,9 +87,9 @@ def decisions() -> tuple[Decision, ...]:
     return _Decisions.model_validate_json(DECIDED.read_bytes()).decisions
 
 
-def judge(path: Path, version: str, scratch: Path) -> Report:
+def judge(path: Path, version: str, scratch: Path, *, pre_analysis: bool = False) -> Report:
     """celldock's report on a file, its values included."""
-    return validate_file(LocalSource(path), load_schema(version), scratch=scratch)
+    return validate_file(LocalSource(path), load_schema(version), scratch=scratch, pre_analysis=pre_analysis)
 
 
 def compare(case: str, report: Report, peer: PeerVerdict) -> Outcome:

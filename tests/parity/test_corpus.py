@@ -33,6 +33,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize(("version", "entry"), _PARAMETERS)
 def test_verdict(version: str, entry: Entry, corpora: dict[str, Path], tmp_path: Path) -> None:
-    outcome = compare(entry.name, judge(corpora[version] / entry.name, version, tmp_path), entry.peer)
+    report = judge(corpora[version] / entry.name, version, tmp_path, pre_analysis=entry.pre_analysis)
+    outcome = compare(entry.name, report, entry.peer)
 
     assert outcome.agreement in {"equal", "decided"}, str(outcome)

@@ -17,7 +17,7 @@ from scipy import sparse
 from celldock.catalog.records import DEFAULT_SCHEMA_VERSIONS, SchemaVersion
 from celldock.h5ad.source import LocalSource
 from celldock.report import Finding, Report
-from celldock.schema import load_schema, schema_versions, validate
+from celldock.schema import Setting, load_schema, schema_versions, validate
 from tests.builders import make_anndata, make_anndata_2_0_0, make_counts, shared_data
 from tests.builders_0_7 import rewrite_as_0_7
 from tests.reading import read_by_anndata
@@ -47,13 +47,19 @@ def written(tmp_path: Path, change: Change | None = None, edit: Edit | None = No
     return path
 
 
-def report_on(path: Path) -> Report:
-    return validate(LocalSource(path), OLD, scan=scanned(path, path.parent))
+def report_on(path: Path, setting: Setting | None = None) -> Report:
+    return validate(LocalSource(path), OLD, scan=scanned(path, path.parent), setting=setting)
 
 
-def told(tmp_path: Path, change: Change | None = None, edit: Edit | None = None, **options: Any) -> list[Finding]:
+def told(
+    tmp_path: Path,
+    change: Change | None = None,
+    edit: Edit | None = None,
+    setting: Setting | None = None,
+    **options: Any,
+) -> list[Finding]:
     """What is found in such a file, besides what any small one gets."""
-    report = report_on(written(tmp_path, change, edit, **options))
+    report = report_on(written(tmp_path, change, edit, **options), setting)
     return [finding for finding in report.findings if finding.code not in ALWAYS]
 
 
@@ -312,8 +318,8 @@ def test_uns(tmp_path: Path, uns: dict[str, Any], codes: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize("pre_analysis", [True, False])
-def test_an_embedding_is_needed_whatever_uns_says(tmp_path: Path, pre_analysis: bool) -> None:
-    found = told(tmp_path, obsm={"umap": np.ones((20, 2))}, uns={"is_pre_analysis": pre_analysis})
+def test_an_embedding_is_needed_in_any_collection(tmp_path: Path, pre_analysis: bool) -> None:
+    found = told(tmp_path, setting=Setting(pre_analysis=pre_analysis), obsm={"umap": np.ones((20, 2))})
     assert outcome(found) == {"obsm.embedding_missing": "error"}
 
 

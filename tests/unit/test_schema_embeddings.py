@@ -13,7 +13,7 @@ from anndata.io import write_elem
 
 from celldock.h5ad.source import LocalSource
 from celldock.report import Finding
-from celldock.schema import arrays, load_schema, validate
+from celldock.schema import Setting, arrays, load_schema, validate
 from tests.builders import make_h5ad
 
 SCHEMA = load_schema("7.1.0")
@@ -30,13 +30,13 @@ SINGLE_BEADS: Mapping[str, Any] = {
 type Change = Callable[[h5py.File], Any]
 
 
-def told(path: Path, change: Change | None = None, **options: Any) -> list[Finding]:
+def told(path: Path, change: Change | None = None, *, setting: Setting | None = None, **options: Any) -> list[Finding]:
     """What is said of obsm, obsp, varm and varp of a file that is valid but for what is given."""
     make_h5ad(path, **options)
     if change:
         with h5py.File(path, "r+") as file:
             change(file)
-    report = validate(LocalSource(path), SCHEMA)
+    report = validate(LocalSource(path), SCHEMA, setting=setting)
     return [found for found in report.findings if found.code.startswith(("obsm.", "obsp.", "varm.", "varp."))]
 
 
@@ -165,8 +165,9 @@ def test_a_spatial_file_that_does_not_say_if_it_is_single_may_have_coordinates(t
 
 
 def test_a_single_array_before_analysis_has_no_coordinates(tmp_path: Path) -> None:
-    uns = {"spatial": {"is_single": True}, "is_pre_analysis": True}
-    assert told(tmp_path / "a.h5ad", obs=SINGLE_BEADS["obs"], uns=uns, obsm={}) == []
+    before = Setting(pre_analysis=True)
+    uns = {"spatial": {"is_single": True}}
+    assert told(tmp_path / "a.h5ad", setting=before, obs=SINGLE_BEADS["obs"], uns=uns, obsm={}) == []
 
 
 def test_a_spatial_file_still_needs_some_embedding(tmp_path: Path) -> None:
@@ -218,6 +219,6 @@ def test_damaged_values_are_told_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pre_analysis", [True, False])
 @pytest.mark.parametrize("obsm", [{}, {"X_umap": np.ones((20, 2))}], ids=["without", "with"])
 def test_a_pre_analysis_file_has_no_obsm(tmp_path: Path, pre_analysis: bool, obsm: dict[str, Any]) -> None:
-    codes = {found.code for found in told(tmp_path / "a.h5ad", obsm=obsm, uns={"is_pre_analysis": pre_analysis})}
+    codes = {found.code for found in told(tmp_path / "a.h5ad", obsm=obsm, setting=Setting(pre_analysis=pre_analysis))}
     assert ("obsm.pre_analysis" in codes) == (pre_analysis and bool(obsm))
     assert ("obsm.embedding_missing" in codes) == (not pre_analysis and not obsm)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from celldock.schema import Setting
 from tests.changing import (
     ASSAY,
     CELL_LINE,
@@ -185,5 +186,5 @@ def test_flags_that_are_categories_are_told_as_both(tmp_path: Path) -> None:
 
 
 def test_a_pre_analysis_file_needs_no_cell_type(tmp_path: Path) -> None:
-    assert findings_on_obs(tmp_path, {}, {"is_pre_analysis": np.bool_(True)}, drop=[CELL_TYPE]) == []
+    assert findings_on_obs(tmp_path, {}, drop=[CELL_TYPE], setting=Setting(pre_analysis=True)) == []
     assert [f.code for f in findings_on_obs(tmp_path, {}, drop=[CELL_TYPE])] == [f"obs.{CELL_TYPE}.missing"]

@@ -16,7 +16,7 @@ from scipy import sparse
 from celldock.h5ad.headers import MAX_UNS_ELEMENTS
 from celldock.h5ad.source import LocalSource
 from celldock.report import Finding
-from celldock.schema import load_schema, validate
+from celldock.schema import Setting, load_schema, validate
 from tests.builders import make_anndata, make_h5ad
 
 SCHEMA = load_schema("7.1.0")
@@ -30,7 +30,7 @@ GUIDE: Mapping[str, Any] = {
 type Change = Callable[[anndata.AnnData], Any]
 
 
-def told(tmp_path: Path, change: Change | None = None, **uns: Any) -> list[Finding]:
+def told(tmp_path: Path, change: Change | None = None, *, setting: Setting | None = None, **uns: Any) -> list[Finding]:
     """What is said of the uns of a sound file with other values in it; None takes a key out."""
     data = make_anndata(uns={key: value for key, value in uns.items() if value is not None})
     for key, value in uns.items():
@@ -40,7 +40,7 @@ def told(tmp_path: Path, change: Change | None = None, **uns: Any) -> list[Findi
         change(data)
     path = tmp_path / "a.h5ad"
     data.write_h5ad(path)
-    findings = validate(LocalSource(path), SCHEMA).findings
+    findings = validate(LocalSource(path), SCHEMA, setting=setting).findings
     return [each for each in findings if each.code.startswith("uns.") or each.code.endswith(".pre_analysis")]
 
 
@@ -150,13 +150,13 @@ def test_deprecated_keys_are_told_together(tmp_path: Path) -> None:
 
 
 def test_a_file_of_a_pre_analysis_collection_has_neither_cell_types_nor_a_default_embedding(tmp_path: Path) -> None:
-    found = told(tmp_path, is_pre_analysis=True, default_embedding="X_umap")
+    found = told(tmp_path, setting=Setting(pre_analysis=True), default_embedding="X_umap")
     assert [finding.code for finding in found] == [
         "uns.default_embedding.pre_analysis",
         "obs.cell_type_ontology_term_id.pre_analysis",
         "obsm.pre_analysis",
     ]
-    assert told(tmp_path, is_pre_analysis=False, default_embedding="X_umap") == []
+    assert told(tmp_path, default_embedding="X_umap") == []
 
 
 def test_long_values_are_not_compared_with_others(tmp_path: Path) -> None:

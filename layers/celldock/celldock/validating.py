@@ -16,7 +16,7 @@ from celldock.plan import Planned, make_plan, scan_partition
 from celldock.plan.scan import matrices_of, stored_elements
 from celldock.report import FileFacts, Report
 from celldock.scan import ScanResult
-from celldock.schema import Schema, validate
+from celldock.schema import Schema, Setting, validate
 
 type Progress = Callable[[int, int], None]
 
@@ -43,13 +43,14 @@ def validate_file(
     scratch: Path,
     progress: Progress | None = None,
     companions: Companions | None = None,
+    pre_analysis: bool = False,
 ) -> Report:
     """Applies every rule of `schema` to the file, the rules on the values of its matrices included.
 
     `scratch` is a local folder for matrices that are stored by columns or in large chunks, and for fragments that are
     not sorted. `progress` is told how many stored elements of the matrices have been scanned, and how many there are;
     after that, the same of a fragment file's bytes. `companions` are the files that come with it; rules that need to
-    know what there is do not run where it is None.
+    know what there is do not run where it is None. `pre_analysis` says whether it is for a pre-analysis collection.
     A file that is refused is reported too, with the one finding that says why. Memory: that of the plan, of a scanned
     partition, of the rules, or of the check of a fragment file, whichever needs most. Raises what the sources raise.
     """
@@ -62,7 +63,8 @@ def validate_file(
     header = planned.plan.header
     fragments = companions.fragments if companions else None
     known = None if companions is None else fragments is not None
-    report = validate(source, schema, header=header, scan=scan, fragments=known)
+    setting = Setting(fragments=known, pre_analysis=pre_analysis)
+    report = validate(source, schema, header=header, scan=scan, setting=setting)
     if fragments is None:
         return report
     # Few files have one.

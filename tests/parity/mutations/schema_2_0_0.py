@@ -307,11 +307,10 @@ def _frame(data: Data, _: None) -> None:
     data.obsm["X_other"] = pd.DataFrame({"x": np.ones(data.n_obs)}, index=data.obs_names)
 
 
-@_change("no-embedding", "obsm.embedding_missing", values=(False, True))
-def _no_embedding(data: Data, pre_analysis: bool) -> None:
+@_change("no-embedding", "obsm.embedding_missing")
+def _no_embedding(data: Data, _: None) -> None:
     del data.obsm["X_umap"]
     del data.uns["default_embedding"]
-    data.uns["is_pre_analysis"] = pre_analysis
 
 
 @_change("one-column", "obsm.embedding_dimensions")

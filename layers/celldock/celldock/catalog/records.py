@@ -150,6 +150,7 @@ class Version(Record):
     publish_requested: bool = False
     required_formats: tuple[str, ...] = ()
     schema_versions: tuple[str, ...] = ()
+    pre_analysis: bool = False
     supersedes: str = ""
     plan: PlanSummary | None = None
     verdict: Verdict | None = None
@@ -210,6 +211,7 @@ class Collection(Record):
     publish_policy: Literal["hold", "auto"] = "hold"
     schema_versions: tuple[str, ...] = DEFAULT_SCHEMA_VERSIONS
     required_formats: tuple[str, ...] = DEFAULT_REQUIRED_FORMATS
+    pre_analysis: bool = False
 
     @classmethod
     def default(cls, collection: str) -> Collection:
@@ -281,6 +283,7 @@ class Submission(BaseModel):
     required_formats: tuple[str, ...]
     # A run that an older release claimed has none.
     schema_versions: Annotated[tuple[str, ...], Field(min_length=1)] = DEFAULT_SCHEMA_VERSIONS
+    pre_analysis: bool = False
     companions: dict[str, Companion] = {}
 
     @property

@@ -45,6 +45,7 @@ class CollectionRequest(BaseModel):
     publish_policy: Literal["hold", "auto"] | None = None
     required_formats: Annotated[list[FormatName], Field(max_length=20)] | None = None
     schema_versions: Annotated[list[SchemaVersion], Field(min_length=1, max_length=20)] | None = None
+    pre_analysis: bool | None = None
 
     def settings(self) -> dict[str, Any]:
         """The settings that were given."""

@@ -132,6 +132,7 @@ class _Claimant:
                 "publish_requested": upload.publish_requested,
                 "required_formats": self._collection.required_formats,
                 "schema_versions": self._collection.schema_versions,
+                "pre_analysis": self._collection.pre_analysis,
                 "supersedes": older.version_id if older else version.supersedes,
             }
         )
@@ -232,5 +233,6 @@ class _Claimant:
             publish=publishes_by_itself(self._collection, version.publish_requested),
             required_formats=version.required_formats,
             schema_versions=version.schema_versions or DEFAULT_SCHEMA_VERSIONS,
+            pre_analysis=version.pre_analysis,
             companions=version.companions,
         )

@@ -42,11 +42,22 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """What rules know of a file that it does not hold itself.
+
+    `fragments` says whether a fragment file comes with it; None where that is not known. `pre_analysis` says whether
+    it belongs to a pre-analysis collection.
+    """
+
+    fragments: bool | None = None
+    pre_analysis: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What a rule works with: the open file, what the scan of its values found, what terms and genes there are.
 
     `scan` is None where the values were not scanned. `code`, `severity` and `schema_url` label the rule's findings.
-    `fragments` says whether a fragment file comes with the file; None where that is not known.
     """
 
     tables: Tables
@@ -55,7 +66,7 @@ class Context:
     code: str
     severity: Severity
     schema_url: str
-    fragments: bool | None = None
+    setting: Setting
 
     @property
     def file(self) -> H5adFile:

@@ -13,7 +13,7 @@ from celldock.scan import ScanResult
 from celldock.schema.facts import Tables
 from celldock.schema.loading import AppliedRule, Schema
 from celldock.schema.reference import Reference, open_reference
-from celldock.schema.registry import Context, Skip
+from celldock.schema.registry import Context, Setting, Skip
 
 
 def validate(
@@ -24,7 +24,7 @@ def validate(
     scan: ScanResult | None = None,
     facts: FileFacts | None = None,
     reference: Reference | None = None,
-    fragments: bool | None = None,
+    setting: Setting | None = None,
 ) -> Report:
     """Applies every rule of a schema and reports all findings at once.
 
@@ -32,8 +32,8 @@ def validate(
     `schema`. `header` comes from a plan, whose guard has let the file pass; without one the file is guarded here.
     `scan` is what a scan of the values found: without it, rules that need it do not run. `facts` say where the file
     came from (default: the source's name and size). `reference` has the terms and genes of that schema (default: those
-    that the installation has). `fragments` says whether a fragment file comes with it: where that is not known, rules
-    that need to know do not run; the fragment file itself is checked by `celldock.schema.fragments`.
+    that the installation has). `setting` says what comes with the file and where it belongs; a fragment file itself is
+    checked by `celldock.schema.fragments`.
     A file that cannot be read is reported too, with the one finding that says why. Raises what the source raises.
 
     >>> validate(LocalSource(Path("cells.h5ad")), load_schema("7.1.0")).valid
@@ -48,7 +48,7 @@ def validate(
             tables = Tables(file, header)
             schema = stated_schema(tables, others) or schema
             reference = reference or open_reference(schema.version)
-            return _report(tables, scan, schema, reference, facts, fragments)
+            return _report(tables, scan, schema, reference, facts, setting or Setting())
     except InvalidSubmission as error:
         return Report.refused(error, schema_version=schema.version, file=facts, schema_url=schema.url)
 
@@ -68,13 +68,13 @@ def _report(
     schema: Schema,
     reference: Reference,
     facts: FileFacts,
-    fragments: bool | None,
+    setting: Setting,
 ) -> Report:
     findings: list[Finding] = []
     refusals: list[Finding] = []
     checked: list[str] = []
     for applied in schema.rules:
-        context = Context(tables, scan, reference, applied.code, applied.severity, applied.schema_url, fragments)
+        context = Context(tables, scan, reference, applied.code, applied.severity, applied.schema_url, setting)
         found, refusal, complete = _run(context, applied)
         findings += [finding for finding in found if finding not in findings]
         if refusal is not None and refusal not in refusals:

@@ -16,7 +16,7 @@ from celldock.cloud.steps.scanning import load_scan
 from celldock.cloud.work import WorkArea
 from celldock.errors import InvalidSubmission
 from celldock.report import FileFacts, Report
-from celldock.schema import Schema, load_schema, validate
+from celldock.schema import Schema, Setting, load_schema, validate
 
 _REPORT_FILE = "report.json"
 
@@ -25,7 +25,7 @@ def validate_submission(inbox: ObjectStore, artifacts: ObjectStore, submission: 
     """The verdict, and where its report lies in the inbox; each run writes the report under its own number."""
     work = WorkArea(artifacts, submission.version_id, submission.run)
     schemas = [load_schema(version) for version in submission.schema_versions]
-    parameters = submission.model_dump(include={"schema_versions", "companions"})
+    parameters = submission.model_dump(include={"schema_versions", "companions", "pre_analysis"})
     mark = fingerprint(VALIDATE.name, submission.version_id, parameters)
     manifest = work.find(VALIDATE, mark) or _make(inbox, work, submission, schemas, mark)
     stored = manifest.file(_REPORT_FILE)
@@ -65,6 +65,7 @@ def _report(inbox: ObjectStore, work: WorkArea, submission: Submission, schemas:
     plan = load_plan(work)
     source = inbox.source(submission.key, submission.version_id, submission.size)
     has_fragments = FRAGMENTS in submission.companions
+    setting = Setting(fragments=has_fragments, pre_analysis=submission.pre_analysis)
     scan = load_scan(work, plan)
-    report = validate(source, *schemas, header=plan.header, scan=scan, facts=facts, fragments=has_fragments)
+    report = validate(source, *schemas, header=plan.header, scan=scan, facts=facts, setting=setting)
     return with_fragments(report, work, submission) if has_fragments else report

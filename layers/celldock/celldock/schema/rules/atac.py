@@ -38,7 +38,7 @@ def atac_assays_mixed(context: Context, *, atac: str, rna: str) -> Iterator[Find
     """A file with unpaired assays has no others, or no fragments can go with it."""
     kinds = assay_kinds(context, atac=atac, rna=rna)
     # Where fragments came in spite of it, `fragments.not_expected` says so.
-    if kinds["unpaired"] and len(kinds) > 1 and not context.fragments:
+    if kinds["unpaired"] and len(kinds) > 1 and not context.setting.fragments:
         yield context.finding(
             f"obs/{_ASSAY}",
             f"The file mixes {_CELLS.of(kinds['unpaired'])} of an unpaired ATAC assay with cells of other assays, "
@@ -52,7 +52,7 @@ def atac_assays_mixed(context: Context, *, atac: str, rna: str) -> Iterator[Find
 def atac_fragments_missing(context: Context, *, atac: str, rna: str) -> Iterator[Finding]:
     """A file of unpaired assays alone comes with its fragments."""
     kinds = assay_kinds(context, atac=atac, rna=rna)
-    if context.fragments is False and kinds.keys() == {"unpaired"}:
+    if context.setting.fragments is False and kinds.keys() == {"unpaired"}:
         yield context.finding(
             f"obs/{_ASSAY}",
             f"The {_CELLS.of(kinds['unpaired'])} are all of unpaired ATAC assays, but no file of their fragments lies "
@@ -66,7 +66,7 @@ def atac_fragments_missing(context: Context, *, atac: str, rna: str) -> Iterator
 def atac_fragments_not_expected(context: Context, *, atac: str, rna: str) -> Iterator[Finding]:
     """A fragment file comes with paired assays alone, or with unpaired ones alone."""
     kinds = assay_kinds(context, atac=atac, rna=rna)
-    if not context.fragments or kinds.keys() in ({"paired"}, {"unpaired"}):
+    if not context.setting.fragments or kinds.keys() in ({"paired"}, {"unpaired"}):
         return
     if kinds["paired"] and kinds["unpaired"]:
         others, said = kinds["unpaired"], f"paired ATAC assays and {_CELLS.of(kinds['unpaired'])} of unpaired ones"
@@ -113,4 +113,4 @@ def atac_organism(context: Context, *, atac: str, rna: str, organism: Mapping[st
 def _has_fragments(context: Context, atac: str, rna: str) -> bool:
     """Whether fragments come with the file, or must, and may by its assays."""
     kinds = assay_kinds(context, atac=atac, rna=rna).keys()
-    return kinds == {"unpaired"} or bool(context.fragments and kinds == {"paired"})
+    return kinds == {"unpaired"} or bool(context.setting.fragments and kinds == {"paired"})

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 
 from celldock.report import Finding
 from celldock.schema.registry import Context, rule
-from celldock.schema.rules.uns import is_pre_analysis
 from celldock.schema.words import ROWS
 
 _TERM_SUFFIX = "ontologytermid"
@@ -21,7 +20,7 @@ _TELLING = 5
 def column_missing(context: Context, *, frame: str, column: str, before_analysis: bool = True) -> Iterator[Finding]:
     """A column that the schema requires is there; `before_analysis` says whether pre-analysis files need it too."""
     header = context.frame(frame)
-    if not before_analysis and is_pre_analysis(context):
+    if not before_analysis and context.setting.pre_analysis:
         return
     names = [existing.name for existing in header.columns]
     if column not in names:

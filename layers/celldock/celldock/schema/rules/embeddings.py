@@ -13,7 +13,6 @@ from celldock.h5ad.headers import ArrayHeader
 from celldock.report import Finding
 from celldock.schema.arrays import ArrayFacts
 from celldock.schema.registry import Context, Skip, rule
-from celldock.schema.rules.uns import is_pre_analysis
 from celldock.schema.spatial import SPATIAL, is_single, is_spatial
 from celldock.schema.words import ROWS
 
@@ -50,7 +49,7 @@ def obsm_rows(context: Context) -> Iterator[Finding]:
 def obsm_pre_analysis(context: Context) -> Iterator[Finding]:
     """A file of a pre-analysis collection has no obsm."""
     keys = [array.key for array in context.header.obsm]
-    if keys and is_pre_analysis(context):
+    if keys and context.setting.pre_analysis:
         yield context.finding(
             "obsm",
             "The file has obsm, which a file of a pre-analysis collection must not have.",
@@ -69,7 +68,7 @@ def embedding_missing(
     `before_analysis` says whether pre-analysis files need one too.
     """
     arrays = context.header.obsm
-    if any(array.key.startswith(_PREFIX) for array in arrays) or (not before_analysis and is_pre_analysis(context)):
+    if any(array.key.startswith(_PREFIX) for array in arrays) or (not before_analysis and context.setting.pre_analysis):
         return
     candidates = [array.key for array in arrays if array.kind == "dense" and _columns(array) > 1]
     if candidates and visium and _is_known_spatial(context, visium, beads):
@@ -198,7 +197,7 @@ def obsm_spatial_missing(context: Context, *, visium: str, beads: str) -> Iterat
     """A single section or array has the coordinates of its spots or beads, unless it may not have obsm at all."""
     keys = [array.key for array in context.header.obsm]
     single = is_spatial(context, visium=visium, beads=beads) and is_single(context)
-    if SPATIAL in keys or not single or is_pre_analysis(context):
+    if SPATIAL in keys or not single or context.setting.pre_analysis:
         return
     near = [key for key in keys if _is_spatial_key(key.removeprefix(_PREFIX))]
     yield context.finding(

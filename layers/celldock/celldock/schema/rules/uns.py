@@ -31,7 +31,6 @@ _KINDS = {
     "awkward": "a ragged array",
 }
 _KEYS, _COLUMNS = Noun("key", "keys"), Noun("column", "columns")
-_PRE_ANALYSIS = "is_pre_analysis"
 _ORGANISM = "organism_ontology_term_id"
 _LONGEST = 80
 _MOST = 1_000
@@ -254,7 +253,7 @@ def uns_deprecated(context: Context, *, keys: Sequence[str]) -> Iterator[Finding
 @rule("{element}.{name}.pre_analysis")
 def pre_analysis(context: Context, *, element: str, name: str) -> Iterator[Finding]:
     """A file of a pre-analysis collection has no such column of obs, or key of uns."""
-    if not is_pre_analysis(context):
+    if not context.setting.pre_analysis:
         return
     columns = [column.name for column in context.frame("obs").columns]
     if name in (columns if element == "obs" else _keys(context)):
@@ -263,12 +262,6 @@ def pre_analysis(context: Context, *, element: str, name: str) -> Iterator[Findi
             f"{element} has {name}, which a file of a pre-analysis collection must not have.",
             suggestion=f"Remove it: del adata.{element}[{name!r}].",
         )
-
-
-def is_pre_analysis(context: Context) -> bool:
-    """Whether the file says that its collection is a pre-analysis one."""
-    header = context.uns_header(_PRE_ANALYSIS)
-    return header is not None and header.kind == "scalar" and context.uns(_PRE_ANALYSIS) is True
 
 
 def is_text(header: ElementHeader) -> bool:
