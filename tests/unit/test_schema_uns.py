@@ -30,7 +30,7 @@ GUIDE: Mapping[str, Any] = {
 type Change = Callable[[anndata.AnnData], Any]
 
 
-def told(tmp_path: Path, change: Change | None = None, *, setting: Setting | None = None, **uns: Any) -> list[Finding]:
+def told(tmp_path: Path, change: Change | None = None, setting: Setting | None = None, /, **uns: Any) -> list[Finding]:
     """What is said of the uns of a sound file with other values in it; None takes a key out."""
     data = make_anndata(uns={key: value for key, value in uns.items() if value is not None})
     for key, value in uns.items():
@@ -150,7 +150,7 @@ def test_deprecated_keys_are_told_together(tmp_path: Path) -> None:
 
 
 def test_a_file_of_a_pre_analysis_collection_has_neither_cell_types_nor_a_default_embedding(tmp_path: Path) -> None:
-    found = told(tmp_path, setting=Setting(pre_analysis=True), default_embedding="X_umap")
+    found = told(tmp_path, None, Setting(pre_analysis=True), default_embedding="X_umap")
     assert [finding.code for finding in found] == [
         "uns.default_embedding.pre_analysis",
         "obs.cell_type_ontology_term_id.pre_analysis",
