@@ -154,6 +154,66 @@ def test_stock_loses_a_message_that_is_sent_during_a_delete_and_ours_does_not() 
     assert answer.stdout.splitlines() == ["[]", "['second']"]
 
 
+COUNTED_FOR_A_RECEIVE = """
+import moto.sqs.models as models
+from types import SimpleNamespace
+from threading import Event
+
+counted = []
+stock = models.Queue.approximate_number_of_messages
+models.Queue.approximate_number_of_messages = property(lambda queue: counted.append(queue) or stock.fget(queue))
+
+def fetched(age):
+    backend = models.SQSBackend("us-east-1", "123456789012")
+    queue = backend.create_queue("q", MessageRetentionPeriod=60)
+    for number in range(3):
+        backend.send_message("q", str(number))
+    for message in queue._messages:
+        message.sent_timestamp -= 1000 * age
+    counted.clear()
+    bodies = [message.body for message in backend.receive_message("q", 10, 0, 30)]
+    return bodies, len(counted)
+
+print(fetched(0), fetched(50), fetched(70))
+from celldock_local.mends import sqs_atomic
+sqs_atomic.apply(SimpleNamespace(stop=Event()))
+print(fetched(0), fetched(50), fetched(70))
+"""
+
+
+def test_stock_counts_the_queue_for_each_message_and_ours_does_not() -> None:
+    answer = subprocess.run([sys.executable, "-c", COUNTED_FOR_A_RECEIVE], capture_output=True, text=True, check=True)
+    bodies = "['0', '1', '2']"
+    assert answer.stdout.splitlines() == [f"({bodies}, {n}) ({bodies}, {n}) ([], {n // 3})" for n in (9, 0)]
+
+
+SERVICES_OF_A_REQUEST = """
+import os
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
+
+listed = []
+stock = os.listdir
+os.listdir = lambda folder: listed.append(folder) or stock(folder)
+
+def found():
+    listed.clear()
+    application = DomainDispatcherApplication(None)
+    hosts = ["dynamodb", "s3.amazonaws.com", "awslambda", "no-such-service"]
+    return [application.get_backend_for_host(host) for host in hosts], len(listed)
+
+print(found())
+from celldock_local.mends import dispatch
+dispatch.apply(None)
+print(found())
+"""
+
+
+def test_stock_lists_its_services_for_each_request_and_ours_does_not() -> None:
+    answer = subprocess.run([sys.executable, "-c", SERVICES_OF_A_REQUEST], capture_output=True, text=True, check=True)
+    backends = "['dynamodb', 's3', 'awslambda', None]"
+    assert answer.stdout.splitlines() == [f"({backends}, 4)", f"({backends}, 0)"]
+
+
 @mock_aws
 def test_stock_needs_docker_to_invoke_and_forgets_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///there/is/none.sock")

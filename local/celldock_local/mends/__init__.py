@@ -8,6 +8,7 @@ from types import ModuleType
 from celldock_local.mends import (
     bucket_policy,
     cloudformation,
+    dispatch,
     dynamodb_atomic,
     eventbridge,
     function_url,
@@ -27,6 +28,7 @@ from celldock_local.mends.context import MendContext
 
 ALL: list[ModuleType] = [
     tracking,
+    dispatch,
     names,
     s3_disk,
     s3_events,

@@ -1,14 +1,15 @@
 """A queue's messages are received and deleted under one lock.
 
 Stock moto rebuilds the list of messages on each delete without one: a message that is sent meanwhile is lost, and two
-receivers at once can both get the same message.
+receivers at once can both get the same message. And it counts the whole queue for each message that it hands out, to
+know how long the queue keeps messages: a few thousand that nobody fetches slow down the whole stack.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from moto.sqs.models import Message, Queue, SQSBackend
@@ -61,5 +62,10 @@ def _mend_backend(context: MendContext) -> None:
         with queue.celldock_lock:
             stock_change(self, queue_name, receipt_handle, visibility_timeout)
 
+    def is_kept(self: SQSBackend, queue_name: str, message: Message) -> bool:
+        kept_s: int = self.get_queue(queue_name).message_retention_period
+        return kept_s + (message.sent_timestamp or 0) / 1000 > time()
+
     SQSBackend.receive_message = receive_message
+    SQSBackend.is_message_valid_based_on_retention_period = is_kept
     SQSBackend.change_message_visibility = change_visibility

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from celldock.errors import HostileFile, InvalidSubmission
+from celldock.h5ad.hdf5.frames import Frames
+from celldock.h5ad.hdf5.opened import OpenFile
 from celldock.h5ad.hdf5.stream import SourceFile, open_file
 from celldock.h5ad.sandbox.limits import BLOCK_BYTES, MAX_RANGES, MAX_REQUEST_BYTES
 from celldock.h5ad.sandbox.protocol import Channel, pack
@@ -47,8 +49,11 @@ def _converse(channel: Channel, operations: Mapping[str, Operation]) -> None:
     for offset, length in opening["known"]:
         stream.keep(offset, known[at : at + length].tobytes())
         at += length
-    file = _answer(channel, lambda: open_file(stream, opening["open"]), tell=False)
-    while file is not None:
+    hdf5 = _answer(channel, lambda: open_file(stream, opening["open"]), tell=False)
+    if hdf5 is None:
+        return
+    file = OpenFile(hdf5, Frames(hdf5))
+    while True:
         request, _ = channel.receive()
         operation = operations[request["call"]]
         arguments: dict[str, Any] = request["arguments"]

@@ -14,54 +14,53 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import h5py
 import numpy as np
 
 from celldock.h5ad.elements import to_plain
-from celldock.h5ad.hdf5 import frames
 from celldock.h5ad.hdf5.headers import header_of
 from celldock.h5ad.hdf5.layouts import file_layout
+from celldock.h5ad.hdf5.opened import OpenFile
 from celldock.h5ad.hdf5.values import read_element
 from celldock.h5ad.hdf5.walk import guard_file
 from celldock.h5ad.headers import ArrayHeader, ColumnHeader, FrameHeader, Header
 
 
-def _guard(file: h5py.File, *, size: int) -> dict[str, Any]:
-    return guard_file(file, size).to_json()
+def _guard(file: OpenFile, *, size: int) -> dict[str, Any]:
+    return guard_file(file.hdf5, size).to_json()
 
 
-def _header(file: h5py.File) -> dict[str, Any]:
-    return header_of(file).to_json()
+def _header(file: OpenFile) -> dict[str, Any]:
+    return header_of(file.hdf5).to_json()
 
 
-def _layout(file: h5py.File, *, header: dict[str, Any], columns: list[str]) -> dict[str, Any]:
-    document, tables = file_layout(file, Header.from_json(header), columns).to_parts()
+def _layout(file: OpenFile, *, header: dict[str, Any], columns: list[str]) -> dict[str, Any]:
+    document, tables = file_layout(file.hdf5, Header.from_json(header), columns).to_parts()
     return {"document": document, "offsets": tables.offsets, "sizes": tables.sizes, "masks": tables.masks}
 
 
-def _column(file: h5py.File, *, column: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
-    read = frames.read_column(file, ColumnHeader(**column), start, stop)
+def _column(file: OpenFile, *, column: dict[str, Any], start: int, stop: int) -> dict[str, Any]:
+    read = file.frames.column(ColumnHeader(**column), start, stop)
     return {"values": read.values, "mask": read.mask}
 
 
-def _column_length(file: h5py.File, *, column: dict[str, Any]) -> int:
-    return frames.column_length(file, ColumnHeader(**column))
+def _column_length(file: OpenFile, *, column: dict[str, Any]) -> int:
+    return file.frames.column_length(ColumnHeader(**column))
 
 
-def _categories(file: h5py.File, *, column: dict[str, Any]) -> np.ndarray:
-    return frames.read_categories(file, ColumnHeader(**column))
+def _categories(file: OpenFile, *, column: dict[str, Any]) -> np.ndarray:
+    return file.frames.categories(ColumnHeader(**column))
 
 
-def _index(file: h5py.File, *, frame: dict[str, Any], start: int, stop: int) -> np.ndarray:
-    return frames.read_index(file, FrameHeader.from_json(frame), start, stop)
+def _index(file: OpenFile, *, frame: dict[str, Any], start: int, stop: int) -> np.ndarray:
+    return file.frames.index(FrameHeader.from_json(frame), start, stop)
 
 
-def _array(file: h5py.File, *, array: dict[str, Any], start: int, stop: int) -> np.ndarray:
-    return frames.read_array(file, ArrayHeader.from_json(array), start, stop)
+def _array(file: OpenFile, *, array: dict[str, Any], start: int, stop: int) -> np.ndarray:
+    return file.frames.array(ArrayHeader.from_json(array), start, stop)
 
 
-def _element(file: h5py.File, *, path: str) -> Any:
-    return to_plain(read_element(file, path))
+def _element(file: OpenFile, *, path: str) -> Any:
+    return to_plain(read_element(file.hdf5, path))
 
 
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
