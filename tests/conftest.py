@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from tests.dock import Dock
 
 FIGURES = pytest.StashKey[list[str]]()
+LONGEST_FIRST = ("stack", "function", "local", "parity", "unit")
+"""Folders: several workers begin with what takes longest, so that none of them is left with it at the end."""
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pbmc68k.h5ad"
 
 
@@ -38,6 +40,13 @@ def example() -> Path:
 def figures(pytestconfig: pytest.Config) -> list[str]:
     """What a test measures is appended here and printed at the end of the run; nothing is judged by it."""
     return pytestconfig.stash.setdefault(FIGURES, [])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Orders what is distributed among several workers."""
+    if hasattr(config, "workerinput"):
+        places = {folder: place for place, folder in enumerate(LONGEST_FIRST)}
+        items.sort(key=lambda item: places.get(item.path.relative_to(Path(__file__).parent).parts[0], len(places)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

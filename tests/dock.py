@@ -179,9 +179,11 @@ def _zip(files: dict[str, str]) -> bytes:
 
 def wait_for[T](look: Callable[[], T | Literal[False] | None], what: str, patience: float = PATIENCE_SECONDS) -> T:
     """The first truthy answer of `look`."""
-    deadline = time.monotonic() + patience
+    started = time.monotonic()
     while not (answer := look()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - started
+        if waited > patience:
             raise AssertionError(f"waited {patience:.0f} s for {what}")
-        time.sleep(0.05)
+        # Each look takes processor time from what is waited for.
+        time.sleep(min(0.05 + waited / 10, 0.5))
     return answer

@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ SCRATCH = "canary-in-the-scratch-folder"
 OTHER = "canary-in-another-collection"
 READERS = ("PlanFunction", "ScanFunction", "ValidateFunction", "ConvertFunction", "AssembleFunction")
 PATIENCE_SECONDS = 300.0
-IN_FLIGHT = 20
+IN_FLIGHT = 8
 """Files at once: more would only wait for this machine's processors, and their steps time out."""
 
 
@@ -70,10 +69,12 @@ def dropped(dock: Dock, request: pytest.FixtureRequest, tmp_path_factory: pytest
         _plant(dock, planted, _canary_file(folder / "canary.h5ad"))
         secret = dock.drop(other, "other/secret.h5ad")
         drops: dict[str, Drop] = {}
-        for wave in batched(cases, IN_FLIGHT, strict=False):
-            drops |= {case.name: dock.drop(folder / f"{case.name}.h5ad", f"hostile/{case.name}.h5ad") for case in wave}
-            for drop in (secret, *(drops[case.name] for case in wave)):
-                wait_for(lambda drop=drop: _ended(dock, drop), f"the end of {drop.key!r}", PATIENCE_SECONDS)
+        under_way = [secret]
+        for case in cases:
+            drops[case.name] = dock.drop(folder / f"{case.name}.h5ad", f"hostile/{case.name}.h5ad")
+            under_way.append(drops[case.name])
+            _wait_until_at_most(dock, under_way, IN_FLIGHT - 1)
+        _wait_until_at_most(dock, under_way, 0)
         yield Dropped(drops, secret)
 
 
@@ -99,6 +100,17 @@ def _canary_file(path: Path) -> bytes:
         file["obsm/X_umap"] = np.frombuffer(text[:160], "f4").reshape(20, 2)
         file["X"] = np.frombuffer(text[:200], "u1").reshape(20, 10)
     return path.read_bytes()
+
+
+def _wait_until_at_most(dock: Dock, under_way: list[Drop], count: int) -> None:
+    """Waits for files to end, in whatever order they do, and takes those out that have."""
+
+    def few() -> bool:
+        under_way[:] = [drop for drop in under_way if not _ended(dock, drop)]
+        return len(under_way) <= count
+
+    if len(under_way) > count:
+        wait_for(few, f"the ends of {[drop.key for drop in under_way]}", PATIENCE_SECONDS)
 
 
 def _ended(dock: Dock, drop: Drop) -> bool:

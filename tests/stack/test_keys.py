@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders import make_h5ad
 from tests.dock import Dock, wait_for
 
 LONG_NAME = "n" * (1024 - len("keys/") - len(".h5ad"))
@@ -39,9 +40,15 @@ REJECTED = {
 IGNORED = {"folder": "keys/folder/", "our-own": "_reports/keys/x.h5ad/v/1/report.json"}
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A valid file that takes no time: here only names matter."""
+    return make_h5ad(tmp_path_factory.mktemp("keys") / "small.h5ad")
+
+
 @pytest.mark.parametrize("kind", ODD_NAMES)
-def test_an_odd_but_lawful_name_arrives_byte_exact(dock: Dock, example: Path, kind: str) -> None:
-    drop = dock.drop(example, f"keys/{ODD_NAMES[kind]}.h5ad")
+def test_an_odd_but_lawful_name_arrives_byte_exact(dock: Dock, small: Path, kind: str) -> None:
+    drop = dock.drop(small, f"keys/{ODD_NAMES[kind]}.h5ad")
     version = dock.finished(drop)
     assert version["state"] == "READY"
     assert version["key"] == drop.key
@@ -49,8 +56,8 @@ def test_an_odd_but_lawful_name_arrives_byte_exact(dock: Dock, example: Path, ki
 
 
 @pytest.mark.parametrize("kind", REJECTED)
-def test_a_key_that_does_not_fit_gets_a_rejection_report(dock: Dock, example: Path, kind: str) -> None:
-    drop = dock.drop(example, REJECTED[kind])
+def test_a_key_that_does_not_fit_gets_a_rejection_report(dock: Dock, small: Path, kind: str) -> None:
+    drop = dock.drop(small, REJECTED[kind])
     report = wait_for(lambda: _rejection(dock, drop.key), f"the rejection of {drop.key!r}")
     assert report["valid"] is False
     (finding,) = report["findings"]
@@ -60,9 +67,9 @@ def test_a_key_that_does_not_fit_gets_a_rejection_report(dock: Dock, example: Pa
     assert dock.executions_of(drop) == []
 
 
-def test_our_own_outputs_and_folders_are_ignored(dock: Dock, example: Path) -> None:
+def test_our_own_outputs_and_folders_are_ignored(dock: Dock, small: Path) -> None:
     drops = [dock.drop(b"", key) for key in IGNORED.values()]
-    sentinel = dock.drop(example, "keys/after-the-ignored.h5ad")
+    sentinel = dock.drop(small, "keys/after-the-ignored.h5ad")
     dock.finished(sentinel)
     time.sleep(1)
     for drop in drops:

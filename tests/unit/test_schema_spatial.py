@@ -1,125 +1,20 @@
-"""Rules about spatial files: Visium sections with their spots, images and scale factors, and arrays of beads."""
+"""Rules about a section of Visium: its positions, images and scale factors."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from anndata.io import write_elem
 
-from celldock.h5ad.source import LocalSource
-from celldock.report import Finding
-from celldock.schema import load_schema, validate
 from celldock.schema.spatial import MAX_LIBRARIES
-from tests.builders import make_h5ad
-from tests.scanning import scanned
-
-SCHEMA = load_schema("7.1.0")
-SPOTS, LARGE_SPOTS = 4_992, 14_336
-VISIUM, LARGE_VISIUM, BEADS, RNA = "EFO:0022857", "EFO:0022860", "EFO:0030062", "EFO:0009922"
-PREFIXES = ("uns.spatial.", "obs.array_", "obs.in_tissue.", "raw.visium", "raw.in_tissue", "raw.off_tissue")
-IMAGES, FACTORS = "uns/spatial/section/images", "uns/spatial/section/scalefactors"
-
-type Change = Callable[[h5py.File], Any]
+from tests.spatial import FACTORS, IMAGES, SCHEMA, SPOTS, Change, all_of, changed, leave_out, put, set_values
 
 
-def visium_options(spots: int = SPOTS) -> dict[str, Any]:
-    """What makes a file one section of Visium: half of the spots lie in the tissue."""
-    place = np.arange(spots)
-    library = {
-        "images": {
-            "hires": np.zeros((2_000, 3, 3), np.uint8),
-            "fullres": np.zeros((3, 4, 3), np.uint8),
-        },
-        "scalefactors": {"spot_diameter_fullres": 89.5, "tissue_hires_scalef": 0.17},
-    }
-    return {
-        "n_obs": spots,
-        "n_vars": 3,
-        "obs": {
-            "assay_ontology_term_id": VISIUM,
-            "cell_type_ontology_term_id": "unknown",
-            "suspension_type": "na",
-            "array_row": place // 64 % 78,
-            "array_col": place % 64 * 2,
-            "in_tissue": (place % 64 < 32).astype(int),
-        },
-        "obsm": {"spatial": np.stack([place // 64, place % 64], axis=1)},
-        "uns": {"spatial": {"is_single": True, "section": library}},
-    }
-
-
-@pytest.fixture(scope="module")
-def section(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One section of Visium, as it should be."""
-    return make_h5ad(tmp_path_factory.mktemp("visium") / "section.h5ad", **visium_options())
-
-
-@pytest.fixture
-def changed(section: Path, tmp_path: Path) -> Callable[..., list[Finding]]:
-    """What is said of the section after a change; with `scan` also of its values."""
-
-    def change_and_validate(change: Change | None = None, *, scan: bool = False) -> list[Finding]:
-        path = tmp_path / "section.h5ad"
-        shutil.copy(section, path)
-        if change:
-            with h5py.File(path, "r+") as file:
-                change(file)
-        return told(path, scan=scan)
-
-    return change_and_validate
-
-
-def told(path: Path, *, scan: bool = False) -> list[Finding]:
-    report = validate(LocalSource(path), SCHEMA, scan=scanned(path, path.parent) if scan else None)
-    return [
-        found
-        for found in report.findings
-        if found.code.startswith(PREFIXES) or found.code == "obs.is_primary_data.not_single"
-    ]
-
-
-def put(path: str, value: Any) -> Change:
-    """Writes an element as AnnData does, in place of what is there."""
-    parent, _, name = path.rpartition("/")
-    return lambda file: write_elem(file[parent], name, value)
-
-
-def leave_out(*paths: str) -> Change:
-    def change(file: h5py.File) -> None:
-        for path in paths:
-            del file[path]
-            if path.startswith("obs/"):
-                columns = [name for name in file["obs"].attrs["column-order"] if f"obs/{name}" not in paths]
-                file["obs"].attrs["column-order"] = np.array(columns, object)
-
-    return change
-
-
-def set_values(path: str, rows: Any, value: Any) -> Change:
-    def change(file: h5py.File) -> None:
-        values = file[path][()]
-        values[rows] = value
-        file[path][...] = values
-
-    return change
-
-
-def all_of(*changes: Change) -> Change:
-    return lambda file: [change(file) for change in changes]
-
-
-def assay(term: str) -> Change:
-    return lambda file: file["obs/assay_ontology_term_id/categories"].__setitem__(0, term)
-
-
-def test_a_section_of_visium_is_as_it_should_be(changed: Callable[..., list[Finding]]) -> None:
-    assert changed(scan=True) == []
+def test_a_section_of_visium_is_as_it_should_be(tmp_path: Path) -> None:
+    assert changed(tmp_path, scan=True) == []
 
 
 @pytest.mark.parametrize(
@@ -130,25 +25,8 @@ def test_a_section_of_visium_is_as_it_should_be(changed: Callable[..., list[Find
         lambda file: write_elem(file["obs"], "in_tissue", file["obs/in_tissue"][()].astype(np.uint8)),
     ],
 )
-def test_sections_may_vary(changed: Callable[..., list[Finding]], change: Change) -> None:
-    assert changed(change) == []
-
-
-def test_the_large_slide_has_more_spots_and_a_larger_image(tmp_path: Path) -> None:
-    options = visium_options(LARGE_SPOTS)
-    options["obs"] |= {
-        "assay_ontology_term_id": LARGE_VISIUM,
-        "array_row": np.arange(LARGE_SPOTS) // 112,
-        "array_col": np.arange(LARGE_SPOTS) % 112 * 2,
-    }
-    options["uns"]["spatial"]["section"]["images"]["hires"] = np.zeros((2, 4_000, 3), np.uint8)
-    path = make_h5ad(tmp_path / "large.h5ad", **options)
-    assert told(path, scan=True) == []
-
-    with h5py.File(path, "r+") as file:
-        assay(VISIUM)(file)
-    codes = {found.code for found in told(path)}
-    assert codes == {"obs.array_col.range", "obs.array_row.range", "uns.spatial.hires.size", "raw.visium_rows"}
+def test_sections_may_vary(tmp_path: Path, change: Change) -> None:
+    assert changed(tmp_path, change) == []
 
 
 @pytest.mark.parametrize(
@@ -295,31 +173,32 @@ def test_the_large_slide_has_more_spots_and_a_larger_image(tmp_path: Path) -> No
     ],
 )
 def test_one_thing_is_wrong_with_a_section(
-    changed: Callable[..., list[Finding]], change: Change, code: str, where: str, said: str, suggested: str
+    tmp_path: Path, change: Change, code: str, where: str, said: str, suggested: str
 ) -> None:
-    (finding,) = changed(change)
+    (finding,) = changed(tmp_path, change)
     assert (finding.code, finding.where, finding.severity) == (code, where, "error")
     assert said in finding.message
     assert suggested in finding.suggestion
     assert finding.schema_url.startswith(SCHEMA.url + "#")
 
 
-def test_a_full_image_is_recommended(changed: Callable[..., list[Finding]]) -> None:
-    (finding,) = changed(leave_out(f"{IMAGES}/fullres"))
+def test_a_full_image_is_recommended(tmp_path: Path) -> None:
+    (finding,) = changed(tmp_path, leave_out(f"{IMAGES}/fullres"))
     assert (finding.code, finding.severity) == ("uns.spatial.fullres.missing", "warning")
 
 
-def test_a_part_under_another_name_is_recognised(changed: Callable[..., list[Finding]]) -> None:
-    findings = {found.code: found for found in changed(lambda file: file.move(f"{IMAGES}/hires", f"{IMAGES}/Hires"))}
-    assert set(findings) == {"uns.spatial.hires.missing", "uns.spatial.images.extra_keys"}
-    assert "'Hires'" in findings["uns.spatial.hires.missing"].suggestion
+def test_a_part_under_another_name_is_recognised(tmp_path: Path) -> None:
+    findings = changed(tmp_path, lambda file: file.move(f"{IMAGES}/hires", f"{IMAGES}/Hires"))
+    suggestions = {found.code: found.suggestion for found in findings}
+    assert set(suggestions) == {"uns.spatial.hires.missing", "uns.spatial.images.extra_keys"}
+    assert "'Hires'" in suggestions["uns.spatial.hires.missing"]
 
 
-def test_positions_without_a_value_are_told_with_their_type(changed: Callable[..., list[Finding]]) -> None:
+def test_positions_without_a_value_are_told_with_their_type(tmp_path: Path) -> None:
     values = np.zeros(SPOTS)
     values[[5, 9]] = np.nan
 
-    findings = changed(lambda file: write_elem(file["obs"], "in_tissue", values))
+    findings = changed(tmp_path, lambda file: write_elem(file["obs"], "in_tissue", values))
 
     assert {found.code: found.count for found in findings} == {
         "obs.in_tissue.values_missing": 2,
@@ -328,24 +207,25 @@ def test_positions_without_a_value_are_told_with_their_type(changed: Callable[..
     assert "cell-0005" in findings[-1].examples or "cell-0005" in findings[0].examples
 
 
-def test_swapped_rows_and_columns_are_recognised(changed: Callable[..., list[Finding]]) -> None:
+def test_swapped_rows_and_columns_are_recognised(tmp_path: Path) -> None:
     def swap(file: h5py.File) -> None:
         rows, columns = file["obs/array_row"][()], file["obs/array_col"][()]
         file["obs/array_row"][...], file["obs/array_col"][...] = columns, rows
 
-    (finding,) = changed(swap)
+    (finding,) = changed(tmp_path, swap)
     assert finding.code == "obs.array_row.range"
     assert finding.examples[0] == "78 (78 cells)"
     assert "array_row and array_col were swapped" in finding.suggestion
 
 
-def test_all_that_is_wrong_is_told_at_once(changed: Callable[..., list[Finding]]) -> None:
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     findings = changed(
+        tmp_path,
         all_of(
             leave_out("obs/array_col", f"{IMAGES}/hires", f"{FACTORS}/tissue_hires_scalef"),
             put(f"{IMAGES}/lowres", np.zeros((2, 2, 3), np.uint8)),
             set_values("obs/in_tissue", 1, 3),
-        )
+        ),
     )
     assert {found.code for found in findings} == {
         "obs.array_col.missing",
@@ -356,81 +236,12 @@ def test_all_that_is_wrong_is_told_at_once(changed: Callable[..., list[Finding]]
     }
 
 
-def test_what_joins_several_sections_has_neither_positions_nor_a_library_and_is_no_primary_data(
-    changed: Callable[..., list[Finding]],
-) -> None:
-    findings = changed(put("uns/spatial/is_single", value=False))
-    assert {found.code: found.count for found in findings} == {
-        "obs.is_primary_data.not_single": SPOTS,
-        "obs.array_col.not_expected": SPOTS,
-        "obs.array_row.not_expected": SPOTS,
-        "obs.in_tissue.not_expected": SPOTS,
-        "uns.spatial.library.not_expected": 1,
-    }
-
-
-@pytest.mark.parametrize("term", [BEADS, RNA])
-def test_what_is_no_visium_has_neither_positions_nor_a_library(
-    changed: Callable[..., list[Finding]], term: str
-) -> None:
-    findings = changed(assay(term))
-    uns = "uns.spatial.not_expected" if term == RNA else "uns.spatial.library.not_expected"
-    assert {found.code for found in findings} == {
-        uns,
-        "obs.array_col.not_expected",
-        "obs.array_row.not_expected",
-        "obs.in_tissue.not_expected",
-    }
-
-
-def test_visium_without_saying_which_is_told_by_the_rule_on_assays_alone(
-    changed: Callable[..., list[Finding]],
-) -> None:
-    assert changed(assay("EFO:0010961")) == []
-
-
-def test_an_array_of_beads_needs_no_library(tmp_path: Path) -> None:
-    options: dict[str, Any] = {
-        "obs": {"assay_ontology_term_id": BEADS},
-        "obsm": {"spatial": np.zeros((20, 2))},
-        "uns": {"spatial": {"is_single": True}},
-    }
-    assert told(make_h5ad(tmp_path / "a.h5ad", **options), scan=True) == []
-
-
-@pytest.mark.parametrize(("spots", "suggested"), [(100, "raw_feature_bc_matrix"), (5_000, "joins several")])
-def test_a_section_has_all_spots_of_its_slide(tmp_path: Path, spots: int, suggested: str) -> None:
-    (finding,) = told(make_h5ad(tmp_path / "a.h5ad", **visium_options(spots)))
-    assert (finding.code, finding.where) == ("raw.visium_rows", "raw/X")
-    assert f"{spots:,} rows" in finding.message
-    assert suggested in finding.suggestion
-
-
-@pytest.mark.parametrize("raw", [True, False])
-def test_spots_in_the_tissue_have_counts_and_some_outside_too(tmp_path: Path, raw: bool) -> None:
-    path = make_h5ad(tmp_path / "a.h5ad", **visium_options(), raw=raw)
-    matrix = "raw/X" if raw else "X"
-    inside = np.arange(SPOTS) % 64 < 32
-    empty = ~inside
-    empty[[4, 70]] = True
-    with h5py.File(path, "r+") as file:
-        rows = np.repeat(np.arange(SPOTS), np.diff(file[f"{matrix}/indptr"][()]))
-        set_values(f"{matrix}/data", empty[rows], 0)(file)
-
-    findings = {found.code: found for found in told(path, scan=True)}
-
-    assert set(findings) == {"raw.in_tissue_empty", "raw.off_tissue_empty"}
-    assert findings["raw.in_tissue_empty"].examples == ("cell-0004", "cell-0070")
-    assert findings["raw.in_tissue_empty"].where == matrix
-    assert findings["raw.off_tissue_empty"].count == SPOTS // 2
-
-
-def test_libraries_without_end_do_not_make_a_report_without_end(changed: Callable[..., list[Finding]]) -> None:
+def test_libraries_without_end_do_not_make_a_report_without_end(tmp_path: Path) -> None:
     def add(file: h5py.File) -> None:
         for number in range(50):
             file.copy("uns/spatial/section", f"uns/spatial/section{number:02}")
             del file[f"uns/spatial/section{number:02}/images"]
 
-    findings = changed(add)
+    findings = changed(tmp_path, add)
     assert findings[0].count == 51
     assert len(findings) <= 1 + MAX_LIBRARIES
