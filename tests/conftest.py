@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,9 @@ FIGURES = pytest.StashKey[list[str]]()
 LONGEST_FIRST = ("stack", "function", "local", "parity", "unit")
 """Folders: several workers begin with what takes longest, so that none of them is left with it at the end."""
 EXAMPLE = Path(__file__).parents[1] / "examples" / "pbmc68k.h5ad"
+
+SHARING_A_STACK = ("tests/stack/", "tests/function/")
+STACKS_OF_THEIR_OWN = {"tests/stack/test_command.py"}
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +50,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         places = {folder: place for place, folder in enumerate(LONGEST_FIRST)}
         items.sort(key=lambda item: places.get(item.path.relative_to(Path(__file__).parent).parts[0], len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """All that shares a stack goes to one worker: it starts once, and the others work while its tests wait for it."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneStack(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "stack" if file.startswith(SHARING_A_STACK) and file not in STACKS_OF_THEIR_OWN else file
+
+    return OneStack(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
