@@ -6,7 +6,7 @@ import math
 
 from h5py import h5a, h5t
 
-from celldock.h5ad.hdf5.faults import damaged, hostile
+from celldock.h5ad.hdf5.faults import Place, damaged, hostile
 from celldock.h5ad.hdf5.types import value_bytes
 
 MAX_VALUES = 100_000
@@ -22,12 +22,11 @@ def place(where: str, name: str) -> str:
     return f"{where or 'the file'}, attribute {name}"
 
 
-def admit_attribute(attribute: h5a.AttrID, where: str, name: str) -> tuple[int, ...] | None:
-    """The shape of an attribute, None if it has no value.
+def admit_attribute(attribute: h5a.AttrID, where: Place, name: str) -> tuple[int, ...] | None:
+    """The shape of the attribute `name`, which lies at `where`; None if it has no value.
 
     Raises HostileFile for one that is too large, InvalidSubmission for types that celldock does not read.
     """
-    where = place(where, name)
     with damaged(where):
         shape, type_id = attribute.shape, attribute.get_type()
     if shape is None:

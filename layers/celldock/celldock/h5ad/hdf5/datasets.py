@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from h5py import h5d, h5s, h5z
 
 from celldock.h5ad.damage import damaged as damaged_file
-from celldock.h5ad.hdf5.faults import DECOMPRESS, damaged, hostile, shown, unread
+from celldock.h5ad.hdf5.faults import DECOMPRESS, Place, damaged, hostile, path_at, shown, unread
 from celldock.h5ad.hdf5.types import value_bytes
 
 MAX_RATIO = 1100
@@ -43,7 +43,7 @@ class Extent:
     decoded_bytes: int
 
 
-def admit(dataset: h5d.DatasetID, where: str) -> Extent:
+def admit(dataset: h5d.DatasetID, where: Place) -> Extent:
     """What a dataset declares, from its object header alone.
 
     Raises HostileFile for one whose bytes lie outside the file, InvalidSubmission for types and filters that celldock
@@ -54,8 +54,8 @@ def admit(dataset: h5d.DatasetID, where: str) -> Extent:
         layout, external = properties.get_layout(), properties.get_external_count()
         filters = [properties.get_filter(index) for index in range(properties.get_nfilters())]
         chunk = properties.get_chunk() if layout == h5d.CHUNKED else None
-        null = dataset.get_space().get_simple_extent_type() == h5s.NULL
-        shape = None if null else dataset.shape
+        space = dataset.get_space()
+        shape = None if space.get_simple_extent_type() == h5s.NULL else space.shape
         type_id = dataset.get_type()
     if external:
         hostile("file.external_storage", where, "keeps its data in another file")
@@ -68,16 +68,19 @@ def admit(dataset: h5d.DatasetID, where: str) -> Extent:
         return Extent(shape, size, 0, declared, declared)
     if len(chunk) != len(shape):
         raise damaged_file(shown(where), f"it has {len(shape)} axes and its chunks have {len(chunk)}")
-    limit = MAX_MATRIX_CHUNK_BYTES if is_of_matrix(where) else MAX_CHUNK_BYTES
-    if size * math.prod(chunk) > limit:
+    chunk_bytes = size * math.prod(chunk)
+    limit = MAX_CHUNK_BYTES
+    if chunk_bytes > limit and is_of_matrix(path_at(where)):
+        limit = MAX_MATRIX_CHUNK_BYTES
+    if chunk_bytes > limit:
         unread(
             "file.chunk_too_large",
             where,
-            f"is stored in chunks of {size * math.prod(chunk):,} bytes, more than celldock reads ({limit:,})",
+            f"is stored in chunks of {chunk_bytes:,} bytes, more than celldock reads ({limit:,})",
             "Write the file anew with anndata's write_h5ad, which chooses small chunks.",
         )
     chunks = math.prod(-(-length // edge) for length, edge in zip(shape, chunk, strict=True))
-    return Extent(shape, size, chunks, declared, chunks * size * math.prod(chunk))
+    return Extent(shape, size, chunks, declared, chunks * chunk_bytes)
 
 
 def is_of_matrix(path: str) -> bool:
@@ -101,7 +104,7 @@ def refuse_inflated(extent: Extent, stored: int, where: str) -> None:
         hostile("file.declares_more", where, problem)
 
 
-def _refuse_filters(filters: list[tuple[int, bytes]], where: str) -> None:
+def _refuse_filters(filters: list[tuple[int, bytes]], where: Place) -> None:
     for identifier, name in filters:
         if identifier not in _FILTERS:
             label = name.decode("utf-8", "backslashreplace") or f"number {identifier}"

@@ -62,17 +62,17 @@ def describe(node: nodes.Node, path: str) -> ElementHeader:
     kind: ElementKind = "unsupported"
     shape, dtype = (), ""
     encoding = encoding_of(node)
-    if (parts := sparse_parts(node)) is not None:
+    if (parts := sparse_parts(node, encoding)) is not None:
         kind, shape, dtype = "sparse", parts.shape, parts.data.dtype.name
     elif encoding in _DICTS:
-        kind, shape = "dict", (len(nodes.members(node)),)
+        kind, shape = "dict", (nodes.count_members(node.id, path),)
     elif encoding == _AWKWARD:
         kind = "awkward"
     elif encoding in FRAMES:
         frame = open_frame(node)
         if frame is not None:
             kind, shape = "frame", (frame.index.length, len(frame.columns))
-    elif (series := series_of(node)) is not None:
+    elif (series := series_of(node, encoding)) is not None:
         kind, shape, dtype = "column", (series.length,), series.dtype
     return ElementHeader(path, kind, shape, dtype)
 
@@ -103,15 +103,14 @@ def describe_tree(file: h5py.File, root: str) -> tuple[tuple[ElementHeader, ...]
     waiting = deque([(root, top)] if top is not None else [])
     while waiting:
         path, group = waiting.popleft()
-        names = nodes.members(group)
-        for name in names:
+        crowd = nodes.count_members(group.id, path) > CROWD
+        for name, node in nodes.children(group):
             if len(found) == MAX_UNS_ELEMENTS:
                 return tuple(found), False
             below = f"{path}/{name}"
-            node = nodes.find(group, name)
-            element = describe(node, below) if node is not None else ElementHeader(below, "unsupported", (), "")
+            element = describe(node, below)
             found.append(element)
-            if isinstance(node, h5py.Group) and element.kind == "dict" and len(names) <= CROWD:
+            if isinstance(node, h5py.Group) and element.kind == "dict" and not crowd:
                 waiting.append((below, node))
     return tuple(found), True
 

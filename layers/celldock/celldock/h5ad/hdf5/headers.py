@@ -142,7 +142,7 @@ def _dense(dataset: h5py.Dataset, path: str) -> MatrixHeader:
 
 
 def _sparse(group: h5py.Group, path: str) -> MatrixHeader:
-    parts = sparse_parts(group)
+    parts = sparse_parts(group, encoding_of(group))
     if parts is None:
         _refuse_encoding(group)
     return MatrixHeader(

@@ -7,14 +7,18 @@ hold. Whatever celldock reads, it opens through `find` and reads through `read_r
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, NoReturn
 
 import h5py
 import numpy as np
+from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t
 
 from celldock.h5ad.hdf5 import datasets
 from celldock.h5ad.hdf5.attributes import admit_attribute, place
-from celldock.h5ad.hdf5.faults import damaged, hostile, unread
+from celldock.h5ad.hdf5.faults import Place, damaged, hostile, unread
+from celldock.h5ad.hdf5.names import refuse_member_name
 from celldock.h5ad.sandbox.limits import MAX_READ_BYTES
 
 Node = h5py.Group | h5py.Dataset
@@ -25,6 +29,8 @@ MAX_MEMBERS = 25_000
 _STRINGS_AT_FIRST = 256
 _STRINGS_AT_ONCE = 8192
 _TEXT_AT_ONCE = 32 * 1024 * 1024
+_TEXT = h5py.string_dtype()
+_TEXT_IN_MEMORY = h5t.py_create(_TEXT)
 _LINK_HINT = "A submission must hold all of its data itself: load it and write it anew with anndata's write_h5ad."
 
 
@@ -63,17 +69,43 @@ def find_dataset(parent: h5py.Group, path: str) -> h5py.Dataset | None:
 
 def members(group: h5py.Group) -> list[str]:
     """The names in a group, in the file's order."""
-    where = path_of(group)
-    with damaged(where):
-        count = len(group)
-    refuse_crowd(count, where)
+    where = partial(path_of, group)
+    count_members(group.id, where)
     with damaged(where):
         names = list(group)
     return [_text(name, where) for name in names]
 
 
-def refuse_crowd(count: int, where: str) -> None:
-    """Refuses more members than any lawful file has, before they are listed."""
+def children(group: h5py.Group) -> Iterator[tuple[str, Node]]:
+    """The members of a group, name and node, in the file's order; only one is open at a time.
+
+    Raises HostileFile for a link or dataset whose content lies elsewhere.
+    """
+    path = path_of(group)
+    count_members(group.id, path)
+    for encoded, kind, _ in links_of(group.id, path):
+        name = refuse_member_name(encoded, path)
+        where = f"{path}/{name}".lstrip("/")
+        refuse_link(kind, where)
+        yield name, _open(group, encoded, where)
+
+
+def links_of(group: h5g.GroupID, path: str) -> list[tuple[bytes, int, int]]:
+    """Name, kind and, of hard links, the object's address; nothing is opened."""
+    links: list[tuple[bytes, int, int]] = []
+
+    def note(name: bytes, info: h5l.LinkInfo) -> None:
+        links.append((name, info.type, info.u))
+
+    with damaged(path):
+        group.links.iterate(note, info=True)
+    return links
+
+
+def count_members(group: h5g.GroupID, where: Place) -> int:
+    """How many members a group has. Refuses more than any lawful file has, before they are listed."""
+    with damaged(where):
+        count = group.get_num_objs()
     if count > MAX_MEMBERS:
         hostile(
             "file.too_many_members",
@@ -81,25 +113,42 @@ def refuse_crowd(count: int, where: str) -> None:
             f"has {count:,} members, more than celldock reads ({MAX_MEMBERS:,})",
             "Keep tables as columns of obs or var, not as one element for each value.",
         )
+    return count
 
 
 def attribute(node: Node, name: str) -> Any:
     """The value of an attribute, None if it is absent or empty."""
-    where = path_of(node)
-    with damaged(place(where, name)):
-        if name not in node.attrs:
+    where = partial(_attribute_place, node, name)
+    encoded = name.encode()
+    with damaged(where):
+        if not h5a.exists(node.id, encoded):
             return None
-        identifier = node.attrs.get_id(name)
-    if admit_attribute(identifier, where, name) is None:
+        identifier = h5a.open(node.id, encoded)
+    shape = admit_attribute(identifier, where, name)
+    if shape is None:
         return None
-    with damaged(place(where, name)):
+    with damaged(where):
+        if shape == () and _is_long_text(identifier.get_type()):
+            # As `node.attrs` gives it, which takes twice as long; most of all attributes are these.
+            value = np.zeros((), _TEXT)
+            identifier.read(value, mtype=_TEXT_IN_MEMORY)
+            return value[()].decode("utf-8", "surrogateescape")
         return node.attrs[name]
+
+
+def _attribute_place(node: Node, name: str) -> str:
+    return place(path_of(node), name)
+
+
+def _is_long_text(type_id: h5t.TypeID) -> bool:
+    """Whether values are strings of any length, as h5py writes them."""
+    return isinstance(type_id, h5t.TypeStringID) and type_id.is_variable_str()
 
 
 def text_attribute(node: Node, name: str) -> str:
     """An attribute that holds one string, "" if it is absent or something else."""
     value = attribute(node, name)
-    return _text(value, path_of(node)) if isinstance(value, str | bytes) else ""
+    return _text(value, partial(path_of, node)) if isinstance(value, str | bytes) else ""
 
 
 def text_list_attribute(node: Node, name: str) -> list[str] | None:
@@ -107,7 +156,8 @@ def text_list_attribute(node: Node, name: str) -> list[str] | None:
     value = attribute(node, name)
     if value is None:
         return None
-    return [_text(item, path_of(node)) for item in np.atleast_1d(value).ravel().tolist()]
+    where = partial(path_of, node)
+    return [_text(item, where) for item in np.atleast_1d(value).ravel().tolist()]
 
 
 def flag_attribute(node: Node, name: str) -> bool:
@@ -121,13 +171,23 @@ def is_text(dataset: h5py.Dataset) -> bool:
     return h5py.check_string_dtype(dataset.dtype) is not None
 
 
+def read_scalar(dataset: h5py.Dataset) -> str | bool | int | float:
+    """The one value of a dataset without axes. Raises InvalidSubmission if its bytes are damaged."""
+    text = h5py.check_string_dtype(dataset.dtype)
+    with damaged(partial(path_of, dataset)):
+        # Not dataset[()], which prepares a selection: in uns there may be thousands of them.
+        value = np.zeros((), dataset.dtype)
+        dataset.id.read(h5s.ALL, h5s.ALL, value)
+        return value[()].decode(text.encoding) if text is not None else value.item()
+
+
 def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
     """Rows [start, stop) of a dataset; strings come as an array of `str` objects.
 
     Raises InvalidSubmission if there are fewer rows, if the bytes are damaged, or if the rows take more memory than
     one read may.
     """
-    where = path_of(dataset)
+    where = partial(path_of, dataset)
     shape = dataset.shape or ()
     if not shape or stop > shape[0]:
         unread("file.too_short", where, f"has {shape[0] if shape else 1:,} values where {stop:,} are needed")
@@ -141,7 +201,7 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
         return np.asarray(dataset[start:stop])
 
 
-def _read_text(dataset: h5py.Dataset, start: int, stop: int, where: str) -> np.ndarray:
+def _read_text(dataset: h5py.Dataset, start: int, stop: int, where: Place) -> np.ndarray:
     """Strings, a bounded number at a time: in a hostile file many rows share one long string.
 
     Every program stores each string of a column once, so that all of them together are no longer than the file.
@@ -167,26 +227,35 @@ def _read_text(dataset: h5py.Dataset, start: int, stop: int, where: str) -> np.n
 
 
 def _member(group: h5py.Group, name: str) -> Node | None:
-    where = f"{path_of(group)}/{name}".lstrip("/")
+    where = partial(_member_place, group, name)
+    encoded = name.encode()
     with damaged(where):
         # Not `name in group` nor `group.get`: both follow the link, into another file too.
         links = group.id.links
-        encoded = name.encode()
         if not links.exists(encoded):
             return None
         kind = links.get_info(encoded).type
     refuse_link(kind, where)
+    return _open(group, encoded, where)
+
+
+def _member_place(group: h5py.Group, name: str) -> str:
+    return f"{path_of(group)}/{name}".lstrip("/")
+
+
+def _open(group: h5py.Group, encoded: bytes, where: Place) -> Node:
+    """The object that a hard link leads to."""
     with damaged(where):
-        node = group[name]
-        if isinstance(node, h5py.Group):
-            return node
-    if not isinstance(node, h5py.Dataset):
+        node = h5o.open(group.id, encoded)
+    if isinstance(node, h5g.GroupID):
+        return h5py.Group(node)
+    if not isinstance(node, h5d.DatasetID):
         refuse_stored_type(where)
-    datasets.admit(node.id, where)
-    return node
+    datasets.admit(node, where)
+    return h5py.Dataset(node, readonly=True)
 
 
-def refuse_link(kind: int, where: str) -> None:
+def refuse_link(kind: int, where: Place) -> None:
     """Refuses every link but a hard one: what celldock reads lies in the file, in one place."""
     if kind == h5py.h5l.TYPE_EXTERNAL:
         hostile("file.external_link", where, "is a link into another file", _LINK_HINT)
@@ -196,12 +265,12 @@ def refuse_link(kind: int, where: str) -> None:
         hostile("file.unknown_link", where, "is a link of a kind that AnnData does not use", _LINK_HINT)
 
 
-def refuse_stored_type(where: str) -> NoReturn:
+def refuse_stored_type(where: Place) -> NoReturn:
     """Refuses a data type that stands where data should."""
     unread("file.named_type", where, "is a data type, where AnnData expects data")
 
 
-def _refuse_size(where: str) -> NoReturn:
+def _refuse_size(where: Place) -> NoReturn:
     hostile(
         "file.too_large_to_read",
         where,
@@ -210,11 +279,11 @@ def _refuse_size(where: str) -> NoReturn:
     )
 
 
-def _refuse_repeats(where: str) -> NoReturn:
+def _refuse_repeats(where: Place) -> NoReturn:
     hostile("file.declares_more", where, "holds texts that are longer than the whole file: many rows share them")
 
 
-def _text(value: object, where: str) -> str:
+def _text(value: object, where: Place) -> str:
     if isinstance(value, bytes):
         with damaged(where):
             return value.decode()

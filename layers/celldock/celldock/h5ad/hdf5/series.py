@@ -81,16 +81,15 @@ def open_series(frame: nodes.Node, name: str) -> Series | None:
     if node is None:
         return None
     if isinstance(node, h5py.Group):
-        return series_of(node)
+        return series_of(node, encoding_of(node))
     reference = nodes.attribute(node, "categories")
     if reference is None or encoding_of(frame) != _OLD_FRAME:
         return _plain(node)
     return _categorical_by_reference(frame, name, node, reference)
 
 
-def series_of(group: h5py.Group) -> Series | None:
-    """The categorical or nullable values that a group holds; None if it says that it is something else."""
-    encoding = encoding_of(group)
+def series_of(group: h5py.Group, encoding: tuple[str, str]) -> Series | None:
+    """The categorical or nullable values that a group of this encoding holds; None if that is something else."""
     return _categorical(group) if encoding == _CATEGORICAL else _nullable(group, encoding)
 
 

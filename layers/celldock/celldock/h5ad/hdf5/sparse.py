@@ -34,13 +34,12 @@ class SparseParts:
     indptr: h5py.Dataset
 
 
-def sparse_parts(group: h5py.Group) -> SparseParts | None:
-    """The parts of a group that says it is a sparse matrix, None if it says something else.
+def sparse_parts(group: h5py.Group, stated: tuple[str, str]) -> SparseParts | None:
+    """The parts of a group that says, in its encoding, that it is a sparse matrix; None if it says something else.
 
     Raises HostileFile for a matrix on which arithmetic would fail: arrays that are missing, not one-dimensional, of
     another type or length than the shape asks for, or a shape that no index could name.
     """
-    stated = nodes.text_attribute(group, "encoding-type"), nodes.text_attribute(group, "encoding-version")
     encoding = _ENCODINGS.get(stated)
     if stated == ("", ""):
         encoding = _OLD_ENCODINGS.get(nodes.text_attribute(group, "h5sparse_format"))

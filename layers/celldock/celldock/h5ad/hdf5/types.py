@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from h5py import h5t
 
-from celldock.h5ad.hdf5.faults import damaged, hostile, unread
+from celldock.h5ad.hdf5.faults import Place, damaged, hostile, unread
 from celldock.h5ad.hdf5.names import refuse_name
 
 MAX_VALUE_BYTES = 16 * 1024 * 1024
@@ -47,7 +47,7 @@ _UNREAD = {
 }
 
 
-def value_bytes(type_id: h5t.TypeID, where: str) -> int:
+def value_bytes(type_id: h5t.TypeID, where: Place) -> int:
     """Bytes that one value takes in the file. Raises InvalidSubmission for types that AnnData never writes."""
     with damaged(where):
         committed = type_id.committed()
@@ -60,7 +60,7 @@ def value_bytes(type_id: h5t.TypeID, where: str) -> int:
     return size
 
 
-def _record_bytes(record: h5t.TypeCompoundID, where: str) -> int:
+def _record_bytes(record: h5t.TypeCompoundID, where: Place) -> int:
     with damaged(where):
         count = record.get_nmembers()
         size = record.get_size()
@@ -74,7 +74,7 @@ def _record_bytes(record: h5t.TypeCompoundID, where: str) -> int:
     return size
 
 
-def _plain_bytes(type_id: h5t.TypeID, where: str) -> int:
+def _plain_bytes(type_id: h5t.TypeID, where: Place) -> int:
     """Bytes of a value that is no record."""
     with damaged(where):
         kind, size = type_id.get_class(), type_id.get_size()
@@ -91,7 +91,7 @@ def _plain_bytes(type_id: h5t.TypeID, where: str) -> int:
     return size
 
 
-def _refuse_kind(kind: int, where: str) -> NoReturn:
+def _refuse_kind(kind: int, where: Place) -> NoReturn:
     if kind == h5t.REFERENCE:
         hostile("file.reference", where, "holds references to other places of the file")
     if kind == h5t.OPAQUE:

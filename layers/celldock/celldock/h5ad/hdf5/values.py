@@ -22,10 +22,10 @@ from celldock.h5ad.elements import (
 from celldock.h5ad.frames import Column, iter_blocks
 from celldock.h5ad.hdf5 import nodes
 from celldock.h5ad.hdf5.elements import describe, open_frame
-from celldock.h5ad.hdf5.faults import damaged, hostile, unread
+from celldock.h5ad.hdf5.faults import hostile, unread
 from celldock.h5ad.hdf5.frames import categories_of, column_of
 from celldock.h5ad.hdf5.records import field_names
-from celldock.h5ad.hdf5.series import Series, open_series, series_of
+from celldock.h5ad.hdf5.series import Series, encoding_of, open_series, series_of
 from celldock.h5ad.hdf5.sparse import sparse_parts
 from celldock.h5ad.headers import ElementKind
 
@@ -62,7 +62,7 @@ class _Reader:
         if isinstance(node, h5py.Dataset):
             return self._of_dataset(node, path, kind)
         if kind == "dict":
-            return {name: self.read(child, f"{path}/{name}", depth + 1) for name, child in _children(node)}
+            return {name: self.read(child, f"{path}/{name}", depth + 1) for name, child in nodes.children(node)}
         return self._of_group(node, path, kind)
 
     def _of_dataset(self, dataset: h5py.Dataset, path: str, kind: ElementKind) -> Element:
@@ -81,7 +81,7 @@ class _Reader:
             case "sparse":
                 return self._sparse(group, path)
             case "column":
-                return self._column(series_of(group), path.rpartition("/")[2], path)
+                return self._column(series_of(group, encoding_of(group)), path.rpartition("/")[2], path)
             case "frame":
                 return self._frame(group, path)
             case "awkward":
@@ -90,8 +90,7 @@ class _Reader:
                 return _refuse_encoding(path)
 
     def _scalar(self, dataset: h5py.Dataset) -> Scalar:
-        with damaged(nodes.path_of(dataset)):
-            value = dataset.asstr()[()] if nodes.is_text(dataset) else dataset[()].item()
+        value = nodes.read_scalar(dataset)
         self._count(len(value) if isinstance(value, str) else 0)
         return value
 
@@ -148,7 +147,7 @@ class _Reader:
         return values
 
     def _sparse(self, group: h5py.Group, path: str) -> Sparse:
-        parts = sparse_parts(group)
+        parts = sparse_parts(group, encoding_of(group))
         if parts is None:
             _refuse_encoding(path)
         indptr, indices, data = (self._array(dataset) for dataset in (parts.indptr, parts.indices, parts.data))
@@ -156,7 +155,7 @@ class _Reader:
 
     def _awkward(self, group: h5py.Group, path: str) -> Awkward:
         form, length = nodes.text_attribute(group, "form"), np.asarray(nodes.attribute(group, "length"))
-        buffers = {name: self._array(child) for name, child in _children(group) if isinstance(child, h5py.Dataset)}
+        buffers = {name: self._array(child) for name, child in nodes.children(group) if isinstance(child, h5py.Dataset)}
         if not form or length.size != 1 or length.dtype.kind not in "iu":
             _refuse_encoding(path)
         return Awkward(form, int(length.item()), buffers)
@@ -171,11 +170,6 @@ class _Reader:
                 f"takes more than {limit} MiB, more than celldock reads in one piece",
                 "Keep large arrays in obsm, varm or layers, and images no larger than they are looked at.",
             )
-
-
-def _children(group: h5py.Group) -> list[tuple[str, nodes.Node]]:
-    opened = ((name, nodes.find(group, name)) for name in nodes.members(group))
-    return [(name, node) for name, node in opened if node is not None]
 
 
 def _refuse_encoding(path: str) -> NoReturn:

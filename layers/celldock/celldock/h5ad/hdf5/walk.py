@@ -7,9 +7,10 @@ attributes, chunk indexes. The limits bound the work by counts, whatever the fil
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import h5py
-from h5py import h5a, h5d, h5g, h5l, h5o
+from h5py import h5a, h5d, h5g, h5o
 
 from celldock.h5ad.guard import Inventory
 from celldock.h5ad.hdf5 import datasets, nodes
@@ -17,6 +18,7 @@ from celldock.h5ad.hdf5.attributes import CATEGORIES, admit_attribute, is_object
 from celldock.h5ad.hdf5.faults import damaged, hostile, unread
 from celldock.h5ad.hdf5.names import refuse_member_name, refuse_name
 from celldock.h5ad.hdf5.references import old_categories
+from celldock.h5ad.hdf5.series import encoding_of
 from celldock.h5ad.hdf5.sparse import sparse_parts
 
 MAX_DEPTH = 64
@@ -86,17 +88,15 @@ class _Walk:
         if depth > MAX_DEPTH:
             hostile("file.too_deep", path, f"lies more than {MAX_DEPTH} groups deep")
         self.depth = max(self.depth, depth)
-        with damaged(path):
-            count = group.get_num_objs()
-        nodes.refuse_crowd(count, path)
-        self.links += count
+        self.links += nodes.count_members(group, path)
         if self.links > nodes.MAX_MEMBERS:
             problem = f"has more than {nodes.MAX_MEMBERS:,} groups and datasets, more than celldock reads"
             hostile("file.too_many_members", "", problem, _CROWD_HINT)
         self._attributes(group, path)
-        names = [self._member(group, path, depth, *link) for link in _links(group, path)]
+        names = [self._member(group, path, depth, *link) for link in nodes.links_of(group, path)]
         if "indptr" in names:
-            sparse_parts(h5py.Group(group))
+            matrix = h5py.Group(group)
+            sparse_parts(matrix, encoding_of(matrix))
 
     def refuse_sums(self) -> None:
         """Refuses a file whose datasets together declare, or claim to store, more than the file can hold."""
@@ -166,23 +166,11 @@ class _Walk:
             h5a.iterate(node, names.append)
         for encoded in names:
             name = refuse_name(encoded, where)
-            with damaged(place(where, name)):
+            with damaged(partial(place, where, name)):
                 attribute = h5a.open(node, encoded)
-            admit_attribute(attribute, where, name)
+            admit_attribute(attribute, partial(place, where, name), name)
             if name == CATEGORIES and is_object_reference(attribute.get_type()):
                 _refuse_reference(node, where, frame)
-
-
-def _links(group: h5g.GroupID, path: str) -> list[tuple[bytes, int, int]]:
-    """Name, kind and, of hard links, the object's address; nothing is opened."""
-    links: list[tuple[bytes, int, int]] = []
-
-    def note(name: bytes, info: h5l.LinkInfo) -> None:
-        links.append((name, info.type, info.u))
-
-    with damaged(path):
-        group.links.iterate(note, info=True)
-    return links
 
 
 def _refuse_reference(node: h5g.GroupID | h5d.DatasetID, where: str, frame: h5g.GroupID | None) -> None:
