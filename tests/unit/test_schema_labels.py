@@ -95,6 +95,12 @@ def test_a_labelled_file_gets_one_finding_and_not_27(tmp_path: Path) -> None:
     assert "labelled by schema 5.2.0" in finding.message
 
 
+@pytest.mark.parametrize(("stated", "offered"), [("2.0.0", True), ("5.2.0", False)])
+def test_a_file_of_another_version_may_be_checked_by_that(tmp_path: Path, stated: str, offered: bool) -> None:
+    (finding,) = findings(tmp_path, ["uns/schema_version"], version=stated)
+    assert ("checked by schema 2.0.0" in finding.suggestion) == offered
+
+
 def test_all_usual_labels_say_that_the_file_is_labelled_though_it_does_not_bear_a_mark(tmp_path: Path) -> None:
     assert [finding.code for finding in findings(tmp_path, OF_ALL_FILES)] == ["file.labelled"]
     assert [finding.code for finding in findings(tmp_path, OF_ALL_FILES[1:])] == ["labels.present"]

@@ -65,6 +65,7 @@ WORDS: list[tuple[dict[str, Any], dict[str, Any], str, int, str]] = [
     ({SEX: in_some(None, "unknown")}, {}, f"obs.{SEX}.values_missing", 3, "isna()"),
     ({"donor_id": in_some(" ", "d1")}, {}, "obs.donor_id.empty", 3, "Fill"),
     ({"is_primary_data": np.ones(20, np.int64)}, {}, "obs.is_primary_data.type", 20, "astype(bool)"),
+    ({"is_primary_data": in_some("True", "False")}, {}, "obs.is_primary_data.type", 20, "map({'True': True, "),
     ({"donor_id": np.arange(20)}, {}, "obs.donor_id.type", 20, "astype(str).astype('category')"),
     ({"donor_id": pd.Categorical(np.arange(20))}, {}, "obs.donor_id.type", 20, "astype('category')"),
     ({"donor_id": np.array([f"d{i}" for i in range(20)], object)}, {}, "obs.donor_id.type", 20, "astype('category')"),

@@ -63,6 +63,7 @@ _EMPTY: dict[str, Any] = {
     "array": np.array([], np.float32),
     "dict": {},
     "wide": np.ones((3, 0), np.float32),
+    "three_axes": np.ones((2, 3, 0), np.float32),
     "csr": sparse.csr_matrix((0, 3), dtype=np.float32),
 }
 

@@ -65,6 +65,11 @@ def _dimension(file: File, key: str) -> None:
     array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
 
 
+@changes("obsm-three-axes", "obsm.embedding_dimensions", values=("X_umap", "X_other", "mine"))
+def _axes(data: Data, key: str) -> None:
+    data.obsm[key] = np.ones((data.n_obs, 2, 3), np.float32)
+
+
 @edits("obsm-rows", "obsm.rows", values=(15, 17))
 def _rows(file: File, rows: int) -> None:
     del file["obsm/X_umap"]

@@ -111,12 +111,29 @@ def _without_values(data: Data, genes: Sequence[int]) -> None:
     dense = data.X.toarray()
     dense[:, list(genes)] = 0
     data.X = type(data.X)(dense)
-    data.layers.clear()
+    data.layers.pop("scaled", None)
 
 
 @changes("var-zeros-not-filtered", f"var.{FLAG}.all_zero", values=([0], [0, 3, 5]))
 def _not_flagged(data: Data, genes: Sequence[int]) -> None:
     _without_values(data, genes)
+
+
+@changes("var-filtered-with-cancelling-values", f"var.{FLAG}.not_zero", values=([0], [0, 3]))
+def _cancelling(data: Data, genes: Sequence[int]) -> None:
+    _without_values(data, genes)
+    dense = data.X.toarray()
+    dense[:2, list(genes)] = np.array([[1.5], [-1.5]], np.float32)
+    data.X = type(data.X)(dense)
+    data.var.loc[data.var_names[list(genes)], FLAG] = True
+
+
+@changes("var-cancelling-values", values=([0], [0, 3]))
+def _cancelling_unflagged(data: Data, genes: Sequence[int]) -> None:
+    _without_values(data, genes)
+    dense = data.X.toarray()
+    dense[:2, list(genes)] = np.array([[1.5], [-1.5]], np.float32)
+    data.X = type(data.X)(dense)
 
 
 @changes("var-zeros-filtered", values=([0], [0, 3, 5]))

@@ -9,7 +9,7 @@ import anndata
 import numpy as np
 from scipy import sparse
 
-from tests.parity.bases import Data
+from tests.parity.bases import Data, put
 from tests.parity.mutations.registry import File, changes, edits
 
 _WITH_COUNTS = ("human", "human_counts", "multiome", "cell_line")
@@ -94,9 +94,25 @@ def _empty_activities(data: Data, cells: Sequence[int]) -> None:
     data.X = sparse.csr_matrix(values)
 
 
+@changes("accessibility-not-primary", "fragments.not_primary", base="accessibility", values=([0], [1, 2, 3]))
+def _not_primary(data: Data, cells: Sequence[int]) -> None:
+    data.obs.loc[data.obs_names[list(cells)], "is_primary_data"] = False
+
+
+@changes("accessibility-organism", "fragments.organism", base="macaque")
+def _no_chromosomes(data: Data, _: None) -> None:
+    put(data, "assay_ontology_term_id", "EFO:0010891")
+    put(data, "suspension_type", "nucleus")
+
+
 @changes("raw-dropped", "raw.missing", "raw.not_integer", base=("human", "multiome"))
 def _dropped(data: Data, _: None) -> None:
     data.raw = None
+
+
+@changes("raw-none-of-mixed-assays", "raw.missing", "raw.not_integer", base="accessibility", values=([0], [1, 2, 3]))
+def _mixed(data: Data, cells: Sequence[int]) -> None:
+    put(data, "assay_ontology_term_id", "EFO:0009922", list(cells))
 
 
 @changes("raw-other-genes", "raw.shape", values=(7, 3))

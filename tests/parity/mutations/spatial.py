@@ -26,6 +26,11 @@ def _not_expected(data: Data, single: bool) -> None:
     data.uns["spatial"] = {"is_single": single}
 
 
+@changes("spatial-none", "uns.spatial.not_expected", "uns.spatial.type", base=("human", "slide_seq", "visium_joined"))
+def _none(data: Data, _: None) -> None:
+    data.uns["spatial"] = None
+
+
 @changes("spatial-type", "uns.spatial.type", "uns.spatial.missing", base="slide_seq", values=("x", 1, True))
 def _type(data: Data, value: Any) -> None:
     data.uns["spatial"] = value

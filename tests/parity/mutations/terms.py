@@ -142,7 +142,12 @@ _SPECIES: Sequence[tuple[str, str, Sequence[str], Sequence[str]]] = (
         ("UBERON:0000105", "UBERON:0000071", "HsapDv:0000003", "MmusDv:0000003"),
     ),
     ("macaque", ETHNICITY, (), ("unknown", "HANCESTRO:0019")),
-    ("culture", TISSUE, ("CL:0000066", "unknown"), ("UBERON:0000178", "CL:0000255", "CVCL_0001", "na", "ZFA:0009166")),
+    (
+        "culture",
+        TISSUE,
+        ("CL:0000066", "CL:0000000", "unknown"),
+        ("UBERON:0000178", "CL:0000255", "CVCL_0001", "na", "ZFA:0009166"),
+    ),
     ("organoid", TISSUE, ("UBERON:0014374",), ("UBERON:0000922", "CL:0000057", "UBERON:0001062")),
     ("cell_line", TISSUE, ("CVCL_0002",), ("CVCL:0001", "CVCL_ZZZZZ", "UBERON:0000178", "na", "unknown")),
     ("cell_line", STAGE, (), ("unknown", "HsapDv:0000003")),

@@ -22,8 +22,8 @@ from celldock.schema.arrays import ArrayFacts, array_facts
 type Array = np.ndarray[Any, Any]
 type Value = str | bool | int | float
 
-MAX_VALUES = 1 << 16
-"""Different values of one column that are told apart: no vocabulary of a schema has more in one file."""
+MAX_VALUES = 1 << 18
+"""Different values of one column that are told apart: the largest are the guides of a screen and their combinations."""
 MAX_COMBINATIONS = 1 << 20
 """Combinations of several columns' values that are told apart."""
 

@@ -88,7 +88,7 @@ def atac_not_primary(context: Context, *, atac: str, rna: str) -> Iterator[Findi
     if secondary and _has_fragments(context, atac, rna):
         yield context.finding(
             f"obs/{_PRIMARY}",
-            f"The file has {_CELLS.of(secondary)} that are no primary data, but one that comes with a file of "
+            f"The file has {_CELLS.of(secondary)} marked as not primary, but one that comes with a file of "
             "fragments, as those of unpaired ATAC assays do, may have none.",
             count=secondary,
             suggestion=f"Leave these cells out, or set {_PRIMARY} to True if this file is the first to show them.",

@@ -27,6 +27,8 @@ _TYPES: Mapping[str, _Type] = {
     "text": _Type(("categorical", "string"), "text", "astype(str)"),
     "boolean": _Type(("boolean",), "True or False for each row (bool)", "astype(bool)"),
 }
+_BOOLEAN_OF_TEXT = "astype(str).map({'True': True, 'False': False})"
+"""astype(bool) would make True of every text, 'False' too."""
 _FOUND: Mapping[ColumnKind, str] = {
     "categorical": "categories that are not text",
     "string": "plain text",
@@ -60,8 +62,13 @@ def column_type(
             header.path,
             f"The column {column} holds {_found(facts)}, where it must be {wanted.words}.",
             count=context.frame(frame).length,
-            suggestion=f"adata.{frame}[{column!r}] = adata.{frame}[{column!r}].{wanted.mend}",
+            suggestion=f"adata.{frame}[{column!r}] = adata.{frame}[{column!r}].{_mend(wanted, header.kind)}",
         )
+
+
+def _mend(wanted: _Type, found: ColumnKind) -> str:
+    is_text = found in ("categorical", "string", "nullable-string")
+    return _BOOLEAN_OF_TEXT if is_text and "boolean" in wanted.kinds else wanted.mend
 
 
 @rule("{frame}.columns.not_categorical")

@@ -15,22 +15,28 @@ _REMOVE = "celldock label --remove"
 
 
 @rule("file.labelled")
-def file_labelled(context: Context, *, labels: Names, marks: Names, always: Names) -> Iterator[Finding]:
+def file_labelled(
+    context: Context, *, labels: Names, marks: Names, always: Names, others: Sequence[str] = ()
+) -> Iterator[Finding]:
     """The file is not one that the portal has labelled: it has none of its marks, nor all of its usual labels.
 
-    Such a file gets this finding alone, and none for each label.
+    Such a file gets this finding alone, and none for each label. `others` are the versions by which a file can be
+    checked instead if it says that it is of them.
     """
     if not _is_labelled(context, marks, always):
         return
     found = [f"{place}/{name}" for place, names in _present(context, labels).items() for name in names]
     version = uns_text(context, "uns/schema_version")
     made = f" by schema {version}" if version else ""
+    suggestion = f"Take the labels off with `{_REMOVE}`, which keeps all else, and submit what it writes."
+    if version in others:
+        suggestion += f" Or have it checked by schema {version}: with `--schema`, or in a collection that accepts it."
     yield context.finding(
         "",
         f"The file has been labelled{made}: it has columns or keys that the portal adds itself.",
         count=len(found),
         examples=found,
-        suggestion=f"Take the labels off with `{_REMOVE}`, which keeps all else, and submit what it writes.",
+        suggestion=suggestion,
     )
 
 
