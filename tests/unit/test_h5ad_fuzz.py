@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import h5py
 import pytest
+from h5py import h5d, h5p, h5s, h5z
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
@@ -82,10 +83,24 @@ def chunk_without_address(draft: Draft) -> None:
             draft.write(field, UNDEFINED)
 
 
+def gzip_without_level(draft: Draft) -> None:
+    """The compression of X does not say its level, at which h5py stumbles."""
+    opened = io.BytesIO(draft.before)
+    with h5py.File(opened, "r+") as file:
+        shape, kind = file["X"].shape, file["X"].id.get_type()
+        del file["X"]
+        properties = h5p.create(h5p.DATASET_CREATE)
+        properties.set_chunk(shape)
+        properties.set_filter(h5z.FILTER_DEFLATE, 0, ())
+        h5d.create(file.id, b"X", kind, h5s.create_simple(shape), properties)
+    draft.data[:] = opened.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "change", "state", "codes"),
     [
         ("dense", foreign_chunks, "INVALID", ("file.damaged",)),
+        ("dense", gzip_without_level, "INVALID", ("file.damaged",)),
         ("pbmc68k", chunk_without_address, "INVALID", ("x.explicit_zeros",)),
     ],
 )

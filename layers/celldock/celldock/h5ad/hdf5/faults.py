@@ -16,7 +16,7 @@ DECOMPRESS = (
 )
 
 _MAX_PLACE = 500
-_FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
+FAULTS = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError)
 
 type Place = str | Callable[[], str]
 """Where something lies: its path, or what finds it out. Files have thousands of objects, most of which nobody names."""
@@ -41,7 +41,7 @@ class _Damaged:
                 where=shown(self._where),
                 hint="Convert the names and labels to Unicode strings before you write the file.",
             ) from error
-        if isinstance(error, _FAULTS):
+        if isinstance(error, FAULTS):
             raise damage.damaged(shown(self._where), "its bytes cannot be read") from error
 
 

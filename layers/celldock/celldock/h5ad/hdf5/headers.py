@@ -8,7 +8,7 @@ import h5py
 
 from celldock.h5ad.hdf5 import nodes
 from celldock.h5ad.hdf5.elements import FRAMES, describe_array, describe_tree, open_frame
-from celldock.h5ad.hdf5.faults import unread
+from celldock.h5ad.hdf5.faults import damaged, unread
 from celldock.h5ad.hdf5.records import field_names
 from celldock.h5ad.hdf5.series import Series, encoding_of, open_series
 from celldock.h5ad.hdf5.sparse import sparse_parts
@@ -137,7 +137,7 @@ def _dense(dataset: h5py.Dataset, path: str) -> MatrixHeader:
         dtype=dataset.dtype.name,
         nnz=None,
         index_dtype=None,
-        compression=dataset.compression,
+        compression=_compression(dataset, path),
     )
 
 
@@ -152,8 +152,13 @@ def _sparse(group: h5py.Group, path: str) -> MatrixHeader:
         dtype=parts.data.dtype.name,
         nnz=len(parts.data),
         index_dtype=parts.indices.dtype.name,
-        compression=parts.data.compression,
+        compression=_compression(parts.data, path),
     )
+
+
+def _compression(dataset: h5py.Dataset, path: str) -> str | None:
+    with damaged(path):
+        return dataset.compression
 
 
 def _arrays(file: h5py.File, path: str) -> tuple[ArrayHeader, ...]:
