@@ -95,7 +95,7 @@ class File(Group):
 
 class Dataset(HLObject):
     id: h5d.DatasetID
-    def __init__(self, bind: h5d.DatasetID) -> None: ...
+    def __init__(self, bind: h5d.DatasetID, *, readonly: bool = False) -> None: ...
     shape: tuple[int, ...] | None
     dtype: np.dtype[Any]
     size: int | None

@@ -132,7 +132,8 @@ def attribute(node: Node, name: str) -> Any:
             # As `node.attrs` gives it, which takes twice as long; most of all attributes are these.
             value = np.zeros((), _TEXT)
             identifier.read(value, mtype=_TEXT_IN_MEMORY)
-            return value[()].decode("utf-8", "surrogateescape")
+            stored: bytes = value.item()
+            return stored.decode("utf-8", "surrogateescape")
         return node.attrs[name]
 
 
@@ -178,7 +179,8 @@ def read_scalar(dataset: h5py.Dataset) -> str | bool | int | float:
         # Not dataset[()], which prepares a selection: in uns there may be thousands of them.
         value = np.zeros((), dataset.dtype)
         dataset.id.read(h5s.ALL, h5s.ALL, value)
-        return value[()].decode(text.encoding) if text is not None else value.item()
+        stored = value.item()
+        return stored.decode(text.encoding) if text is not None else stored
 
 
 def read_rows(dataset: h5py.Dataset, start: int, stop: int) -> np.ndarray:
