@@ -13,7 +13,7 @@ import pytest
 from celldock.errors import HostileFile, InvalidSubmission, ServiceFault, TransientError
 from celldock.h5ad.file import open_h5ad
 from celldock.h5ad.headers import ColumnHeader
-from celldock.h5ad.sandbox.limits import MAX_READ_BYTES, Limits
+from celldock.h5ad.sandbox.limits import MAX_READ_BYTES, PAGE_BYTES, Limits
 from celldock.h5ad.sandbox.parent import Sandbox
 from celldock.h5ad.source import LocalSource
 from tests import builders
@@ -118,8 +118,11 @@ def test_a_crash_is_the_files_fault_and_costs_nobody_else(hostile: Sandbox, cell
         ('{"read": [["0", 8]]}', 0),
         ('{"read": {"0": 8}}', 0),
         ('{"read": [' + "[0, 9000], " * 8000 + "[0, 1]]}", 0),
+        ('{"keep": [0]}', PAGE_BYTES),
+        ('{"recall": 0}', 0),
         ('{"refused": {"code": "file.damaged"}}', 0),
-        (json.dumps({"refused": {"hostile": True, "code": "=cmd", "message": "", "where": "", "hint": ""}}), 0),
+        (json.dumps({"refused": {"kind": "Conflict", "code": "a.b", "message": "", "where": "", "hint": ""}}), 0),
+        (json.dumps({"refused": {"kind": "HostileFile", "code": "=cmd", "message": "", "where": "", "hint": ""}}), 0),
     ],
 )
 def test_a_malformed_answer_is_refused(hostile: Sandbox, cells: Path, head: str, body: int) -> None:

@@ -30,6 +30,10 @@ class HostileFile(InvalidSubmission):
     """The file was refused before anything of it was read as data."""
 
 
+class CannotAppend(CelldockError):
+    """Nothing can be added to this file where it lies; it has to be written anew. The file itself may be sound."""
+
+
 class NotFeasible(CelldockError):
     """A derivative format cannot hold these data: its artifact is SKIPPED, and what requires it cannot be done."""
 

@@ -79,17 +79,28 @@ def refuse_container(head: bytes, size: int, name: str) -> None:
     )
 
 
-def _refuse_superblock(head: bytes, size: int, name: str) -> None:
-    """Compares the end of the file that the superblock names with the true one (HDF5 file format, section II.A)."""
-    version = head[8] if len(head) > 8 else -1
-    width = head[13] if version in (0, 1) and len(head) > 13 else head[9] if len(head) > 9 else 0
+def declared_end(head: bytes) -> int | None:
+    """Where a file ends by its superblock, None if `head` is too short (HDF5 file format, section II.A)."""
+    version, width = _version_and_width(head)
     # The end comes after two addresses; version 1 has four more bytes before them than version 0.
-    end_offset = 24 + 4 * version + 2 * width if version in (0, 1) else 12 + 2 * width
-    if len(head) < end_offset + width:
+    offset = 24 + 4 * version + 2 * width if version in (0, 1) else 12 + 2 * width
+    return int.from_bytes(head[offset : offset + width], "little") if len(head) >= offset + width else None
+
+
+def _version_and_width(head: bytes) -> tuple[int, int]:
+    """The superblock's version and the bytes of an address."""
+    version = head[8] if len(head) > 8 else -1
+    return version, head[13] if version in (0, 1) and len(head) > 13 else head[9] if len(head) > 9 else 0
+
+
+def _refuse_superblock(head: bytes, size: int, name: str) -> None:
+    """Compares the end of the file that the superblock names with the true one."""
+    version, width = _version_and_width(head)
+    end = declared_end(head)
+    if end is None:
         _refuse_truncated(name, f"{name} ends after {size:,} bytes.")
     if version not in _VERSIONS or width not in _ADDRESS_WIDTHS:
         raise damaged(name, "its first bytes are those of an HDF5 file, but what follows is not")
-    end = int.from_bytes(head[end_offset : end_offset + width], "little")
     # Marked so by HDF5 1.10 and later; older versions leave a file that is shorter than it says.
     if version >= 3 and head[11] & _OPEN_FOR_WRITING:
         _refuse(

@@ -49,10 +49,10 @@ def _array_layout(file: h5py.File, path: str) -> ArrayLayout:
         in_chunks = properties.get_layout() == h5d.CHUNKED
         inline = dataset[()].tobytes() if properties.get_layout() == h5d.COMPACT else None
     if in_chunks:
-        tables = _chunk_tables(dataset, path, extent.chunks)
+        tables = chunk_tables(dataset, path, extent.chunks)
         datasets.refuse_inflated(extent, _distinct_bytes(tables, path), path)
     else:
-        tables = _one_piece(dataset, path, inline)
+        tables = one_piece(dataset, path, inline)
     return ArrayLayout(
         path=path,
         dtype=dataset.dtype.str,
@@ -67,7 +67,7 @@ def _array_layout(file: h5py.File, path: str) -> ArrayLayout:
     )
 
 
-def _chunk_tables(dataset: h5py.Dataset, path: str, count: int) -> ChunkTables:
+def chunk_tables(dataset: h5py.Dataset, path: str, count: int) -> ChunkTables:
     """The table of a chunked dataset, in C order of its grid of `count` chunks."""
     found = _stored_chunks(dataset, path, count)
     rank = len(dataset.chunks or ())
@@ -114,7 +114,8 @@ def _distinct_bytes(tables: ChunkTables, path: str) -> int:
     return int(tables.sizes[order].sum())
 
 
-def _one_piece(dataset: h5py.Dataset, path: str, inline: bytes | None) -> ChunkTables:
+def one_piece(dataset: h5py.Dataset, path: str, inline: bytes | None) -> ChunkTables:
+    """The table of a dataset that is stored in one piece, empty if that is `inline`, in its object header."""
     if inline is not None:
         return ChunkTables(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint32))
     with damaged(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import socket
 import sys
 import tokenize
@@ -10,12 +11,12 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from celldock.errors import HostileFile, InvalidSubmission
+from celldock.errors import CannotAppend, CelldockError, InvalidSubmission
 from celldock.h5ad.hdf5.frames import Frames
 from celldock.h5ad.hdf5.opened import OpenFile
 from celldock.h5ad.hdf5.stream import SourceFile, open_file
-from celldock.h5ad.sandbox.limits import BLOCK_BYTES, MAX_RANGES, MAX_REQUEST_BYTES
-from celldock.h5ad.sandbox.protocol import Channel, pack
+from celldock.h5ad.sandbox.limits import BLOCK_BYTES, MAX_RANGES, MAX_REQUEST_BYTES, PAGE_BYTES
+from celldock.h5ad.sandbox.protocol import REFUSALS, Channel, pack, unpack
 
 type Operation = Callable[..., Any]
 
@@ -52,11 +53,11 @@ def _converse(channel: Channel, operations: Mapping[str, Operation]) -> None:
     hdf5 = _answer(channel, lambda: open_file(stream, opening["open"]), tell=False)
     if hdf5 is None:
         return
-    file = OpenFile(hdf5, Frames(hdf5))
+    file = OpenFile(hdf5, Frames(hdf5), stream, opening["size"], _Pages(channel))
     while True:
-        request, _ = channel.receive()
+        request, body = channel.receive()
         operation = operations[request["call"]]
-        arguments: dict[str, Any] = request["arguments"]
+        arguments: dict[str, Any] = unpack(request, body)
         _answer(channel, lambda operation=operation, arguments=arguments: operation(file, **arguments))
 
 
@@ -84,6 +85,24 @@ class _Ranges:
                 at += length
 
 
+class _Pages:
+    """The written pages that the parent keeps."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def keep(self, pages: Sequence[tuple[int, bytes | bytearray]]) -> None:
+        """As `PageKeeper.keep`."""
+        for batch in itertools.batched(pages, MAX_REQUEST_BYTES // PAGE_BYTES, strict=False):
+            self._channel.send({"keep": [number for number, _ in batch]}, [page for _, page in batch])
+
+    def recall(self, number: int) -> bytearray:
+        """As `PageKeeper.recall`."""
+        self._channel.send({"recall": number})
+        _, body = self._channel.receive()
+        return bytearray(body.data)
+
+
 def _batches(ranges: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
     batch: list[tuple[int, int]] = []
     total = 0
@@ -102,7 +121,7 @@ def _answer(channel: Channel, work: Callable[[], Any], *, tell: bool = True) -> 
     try:
         value = work()
         document, buffers = pack(value if tell else None)
-    except InvalidSubmission as error:
+    except (InvalidSubmission, CannotAppend) as error:
         document, buffers = _refusal(error), []
         value = None
     except MemoryError:
@@ -124,10 +143,10 @@ def _fault() -> dict[str, Any]:
     return {"fault": traceback.format_exc()[-_MAX_FAULT:]}
 
 
-def _refusal(error: InvalidSubmission) -> dict[str, Any]:
+def _refusal(error: CelldockError) -> dict[str, Any]:
     return {
         "refused": {
-            "hostile": isinstance(error, HostileFile),
+            "kind": next(name for name, kind in REFUSALS.items() if isinstance(error, kind)),
             "code": error.code,
             "message": error.message,
             "where": error.where,

@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 BLOCK_BYTES = 32 * 1024
 """The child keeps what it was sent in aligned blocks of this size."""
+PAGE_BYTES = 32 * 1024
+"""Written bytes are handed to the parent in aligned pages of this size."""
+MAX_APPENDED_BYTES = 8 * 1024**3
+"""Bytes that a child may append to a file."""
+MAX_TOUCHED_BYTES = 64 * 1024**2
+"""Bytes of pages of the original that a child may write to."""
 MAX_READ_BYTES = 256 * 1024**2
 """Bytes of values that one call may read from the file, and that one answer may hold."""
 MAX_HEAD_BYTES = 16 * 1024**2

@@ -1,10 +1,10 @@
 """What a child can be asked to do with the open file.
 
-To add an operation: write it as a function of the open file and of keyword arguments that are JSON-able, let it return
-JSON-able values (`None`, numbers, text, lists, dictionaries of text keys) and NumPy arrays of numbers or of `str`,
-anywhere in them, and name it in `OPERATIONS`. InvalidSubmission and HostileFile reach the caller as they were raised.
-The parent's side is a typed method of `celldock.h5ad.file.H5adFile`, which checks the answer: here libhdf5 has seen
-hostile bytes, so what arrives there may be anything.
+To add an operation: write it as a function of the open file and of keyword arguments, name it in `OPERATIONS`.
+What it takes and returns are JSON-able values (`None`, numbers, text, lists, dictionaries of text keys) with NumPy
+arrays of numbers or of `str` anywhere in them. InvalidSubmission, HostileFile and CannotAppend reach the caller as they
+were raised. The parent's side is a typed method of `celldock.h5ad.file.H5adFile`, which checks the answer: here libhdf5
+has seen hostile bytes, so what arrives there may be anything.
 
 Everything that an operation needs must be imported when this module is: a child can open no file, not even a module.
 """
@@ -17,9 +17,13 @@ from typing import Any
 import numpy as np
 
 from celldock.h5ad.elements import to_plain
+from celldock.h5ad.hdf5.appending import Appending
+from celldock.h5ad.hdf5.encodings import ColumnPlan
 from celldock.h5ad.hdf5.headers import header_of
 from celldock.h5ad.hdf5.layouts import file_layout
 from celldock.h5ad.hdf5.opened import OpenFile
+from celldock.h5ad.hdf5.overlay import Overlay
+from celldock.h5ad.hdf5.storage import dataset_paths, storage_of
 from celldock.h5ad.hdf5.values import read_element
 from celldock.h5ad.hdf5.walk import guard_file
 from celldock.h5ad.headers import ArrayHeader, ColumnHeader, FrameHeader, Header
@@ -63,6 +67,40 @@ def _element(file: OpenFile, *, path: str) -> Any:
     return to_plain(read_element(file.hdf5, path))
 
 
+def _append_start(file: OpenFile) -> None:
+    file.appending = Appending(file.hdf5, Overlay(file.stream, file.size, file.pages))
+
+
+def _append_column(file: OpenFile, *, column: dict[str, Any]) -> None:
+    _appending(file).start_column(ColumnPlan(**column))
+
+
+def _append_rows(file: OpenFile, *, values: np.ndarray, mask: np.ndarray | None) -> None:
+    _appending(file).write(values, mask)
+
+
+def _append_element(file: OpenFile, *, path: str, value: Any, replaces: bool) -> None:
+    _appending(file).add_element(path, value, replaces=replaces)
+
+
+def _append_finish(file: OpenFile, *, removed_columns: dict[str, list[str]], removed_elements: list[str]) -> int:
+    appending, file.appending = _appending(file), None
+    return appending.finish(removed_columns, removed_elements)
+
+
+def _appending(file: OpenFile) -> Appending:
+    assert file.appending is not None
+    return file.appending
+
+
+def _datasets(file: OpenFile) -> list[str]:
+    return dataset_paths(file.hdf5)
+
+
+def _storage(file: OpenFile, *, paths: list[str]) -> dict[str, Any]:
+    return storage_of(file.hdf5, paths)
+
+
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "guard": _guard,
     "header": _header,
@@ -73,4 +111,11 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "index": _index,
     "array": _array,
     "element": _element,
+    "append_start": _append_start,
+    "append_column": _append_column,
+    "append_rows": _append_rows,
+    "append_element": _append_element,
+    "append_finish": _append_finish,
+    "datasets": _datasets,
+    "storage": _storage,
 }

@@ -7,13 +7,13 @@ import os
 import re
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from celldock.errors import CelldockError, HostileFile, InvalidSubmission, ServiceFault, TransientError
+from celldock.errors import CelldockError, HostileFile, ServiceFault, TransientError
 from celldock.h5ad.container import HEAD_BYTES, refuse_container
 from celldock.h5ad.sandbox.limits import (
     BLOCK_BYTES,
@@ -24,7 +24,7 @@ from celldock.h5ad.sandbox.limits import (
     Limits,
 )
 from celldock.h5ad.sandbox.processes import Ending, Launcher, ended_by
-from celldock.h5ad.sandbox.protocol import Array, Channel, Malformed, unpack
+from celldock.h5ad.sandbox.protocol import REFUSALS, Array, Buffer, Channel, Malformed, pack, unpack
 from celldock.h5ad.source import ByteSource
 
 OPERATIONS = "celldock.h5ad.sandbox.operations"
@@ -38,6 +38,31 @@ _CODE = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 _MAX_TEXT = 4000
 # Padding, and what a few strings more than the bound may take.
 _MAX_BODY = MAX_READ_BYTES + 1024 * 1024
+
+
+class PageStore(Protocol):
+    """Who takes the pages that a child writes. Raises Malformed for what no honest child would do."""
+
+    def keep(self, numbers: Any, body: Array) -> None:
+        """Takes the pages of these numbers, whose bytes (uint8) are in `body`, one after the other."""
+        ...
+
+    def recall(self, number: Any) -> bytes:
+        """The page that was kept last under this number."""
+        ...
+
+
+class _NoPages:
+    """Where no child writes."""
+
+    def keep(self, numbers: Any, body: Array) -> None:
+        raise Malformed("pages of a file that nobody writes to")
+
+    def recall(self, number: Any) -> bytes:
+        raise Malformed("a page of a file that nobody writes to")
+
+
+_NO_PAGES = _NoPages()
 
 
 class Sandbox:
@@ -88,6 +113,7 @@ class Session:
         self._channel: Channel | None = None
         self._pid = 0
         self._failure: Exception | None = None
+        self._kept: PageStore = _NO_PAGES
         self._requests = 0
         self._fetching = 0.0
 
@@ -103,17 +129,27 @@ class Session:
     def call(self, operation: str, /, **arguments: Any) -> Any:
         """What `operation` of the child's table returns for the open file: JSON-able values and NumPy arrays.
 
-        Arguments must be JSON-able.
+        Arguments must be of the same kinds as what is returned.
 
         Raises:
-            InvalidSubmission: what the operation raised.
+            InvalidSubmission, CannotAppend: what the operation raised.
             HostileFile: the child crashed (`file.crashes_reader`), took too long (`file.hangs_reader`) or too much
                 memory (`file.memory`). After the first two every further call raises the same.
             TransientError: the system killed the child, or the source is slow. Also whatever the source raises.
             ServiceFault: a mistake of ours in the operation.
         """
         with self._lock:
-            return self._exchange({"call": operation, "arguments": arguments}, [])
+            document, buffers = pack(arguments)
+            return self._exchange({"call": operation, **document}, buffers)
+
+    @contextmanager
+    def keeping(self, pages: PageStore) -> Generator[None]:
+        """Lets the child write pages while the context lasts; at other times one that does is not believed."""
+        self._kept = pages
+        try:
+            yield
+        finally:
+            self._kept = _NO_PAGES
 
     def close(self) -> None:
         """Ends the child."""
@@ -122,7 +158,7 @@ class Session:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _exchange(self, message: dict[str, Any], buffers: list[bytes]) -> Any:
+    def _exchange(self, message: dict[str, Any], buffers: Sequence[Buffer]) -> Any:
         if self._channel is None:
             raise self._failure or ServiceFault("The file is closed.", code="sandbox.closed")
         try:
@@ -146,7 +182,7 @@ class Session:
             del failure
 
     def _converse(
-        self, channel: Channel, message: dict[str, Any], buffers: list[bytes]
+        self, channel: Channel, message: dict[str, Any], buffers: Sequence[Buffer]
     ) -> tuple[dict[str, Any], Array]:
         """Sends a message and serves ranges until the answer comes."""
         self._requests, self._fetching = 0, 0.0
@@ -154,14 +190,21 @@ class Session:
         channel.send(message, buffers, deadline=deadline)
         while True:
             document, body = channel.receive(deadline=deadline)
-            if "read" not in document:
+            if "read" in document:
+                channel.send({}, self._read(document["read"]), deadline=deadline)
+            elif "recall" in document:
+                channel.send({}, [self._kept.recall(document["recall"])], deadline=deadline)
+            elif "keep" in document:
+                self._kept.keep(document["keep"], body)
+            else:
                 return document, body
-            ranges = self._checked(document["read"])
-            try:
-                parts = self._fetch(ranges)
-            except Exception as error:
-                raise _SourceFault(error) from error
-            channel.send({}, parts, deadline=deadline)
+
+    def _read(self, asked: Any) -> list[bytes]:
+        ranges = self._checked(asked)
+        try:
+            return self._fetch(ranges)
+        except Exception as error:
+            raise _SourceFault(error) from error
 
     def _first_ranges(self) -> list[tuple[int, int]]:
         """Where an HDF5 file has most of what a header needs: its beginning and its end."""
@@ -211,15 +254,14 @@ class Session:
                 return ServiceFault(f"Reading failed:\n{text[:_MAX_TEXT]}", code="sandbox.fault")
             case {
                 "refused": {
-                    "hostile": bool(hostile),
+                    "kind": str(kind),
                     "code": str(code),
                     "message": str(message),
                     "where": str(where),
                     "hint": str(hint),
                 }
-            } if _CODE.fullmatch(code):
-                kind = HostileFile if hostile else InvalidSubmission
-                return kind(message[:_MAX_TEXT], code=code, where=where[:_MAX_TEXT], hint=hint[:_MAX_TEXT])
+            } if _CODE.fullmatch(code) and kind in REFUSALS:
+                return REFUSALS[kind](message[:_MAX_TEXT], code=code, where=where[:_MAX_TEXT], hint=hint[:_MAX_TEXT])
             case _:
                 raise Malformed("no answer")
 

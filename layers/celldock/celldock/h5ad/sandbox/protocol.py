@@ -3,12 +3,17 @@
 | from | document | bytes behind it |
 |---|---|---|
 | parent | `{"open": name, "size": bytes, "known": [[offset, length], …]}` | those ranges, one after the other |
-| parent | `{"call": operation, "arguments": {…}}` | – |
+| parent | `{"call": operation, "answer": arguments, "arrays": [description, …]}` | the arrays |
 | child | `{"read": [[offset, length], …]}` | – |
 | parent | `{}`, the answer to "read" | those ranges, one after the other |
+| child | `{"keep": [page, …]}`, to which there is no answer | written pages, one after the other |
+| child | `{"recall": page}` | – |
+| parent | `{}`, the answer to "recall" | that page |
 | child | `{"answer": value, "arrays": [description, …]}` | the arrays, each padded to 8 bytes |
-| child | `{"refused": {"hostile": bool, "code", "message", "where", "hint"}}` | – |
+| child | `{"refused": {"kind": name of the exception, "code", "message", "where", "hint"}}` | – |
 | child | `{"fault": text}`: our own mistake | – |
+
+Pages are numbered from the file's beginning and have `PAGE_BYTES` each, the last one too.
 
 A value is JSON; wherever it holds a NumPy array of numbers or of `str`, the document says `{"$array": index}`. The
 parent believes nothing of what a child sends: a frame is checked in size, shape and type before it becomes a value.
@@ -28,11 +33,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from celldock.errors import HostileFile, InvalidSubmission
+from celldock.errors import CannotAppend, CelldockError, HostileFile, InvalidSubmission
 from celldock.h5ad.sandbox.limits import BYTES_PER_TEXT, MAX_HEAD_BYTES, MAX_READ_BYTES
 
 type Array = np.ndarray[Any, Any]
 type Buffer = bytes | bytearray | memoryview | Array
+
+REFUSALS: Mapping[str, type[CelldockError]] = {
+    kind.__name__: kind for kind in (HostileFile, InvalidSubmission, CannotAppend)
+}
+"""What an operation may raise, by name; the first that fits, for one is a kind of another."""
 
 _PREFIX = struct.Struct("<QQ")
 _ALIGNMENT = 8
