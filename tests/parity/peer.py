@@ -59,6 +59,12 @@ class Peer:
             return PeerVerdict(False, (str(ended),), ())
         return PeerVerdict(answer["valid"], tuple(answer["errors"]), tuple(answer["warnings"]))
 
+    def add_labels(self, path: Path, output: Path, *, pre_analysis: bool = False) -> None:
+        """Writes a copy of a file with its labels. Raises ValueError with what it dies of."""
+        answer = self._ask({"label": {"path": str(path), "output": str(output), "pre_analysis": pre_analysis}})
+        if answer["died"]:
+            raise ValueError(answer["died"])
+
     def terms(self, ontology: str, count: int, seed: int) -> list[str]:
         """Some of an ontology's identifiers, obsolete ones among them: the same for the same seed."""
         return self._ask({"terms": {"ontology": ontology, "count": count, "seed": seed}})

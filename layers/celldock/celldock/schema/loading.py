@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -50,12 +51,21 @@ class AppliedRule:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A version of the CELLxGENE schema. `url` leads to its text."""
+    """A version of the CELLxGENE schema.
+
+    Attributes:
+        version: `7.1.0`.
+        title: in words.
+        url: leads to its text.
+        rules: as it applies them.
+        labels: what the portal adds, by place and name, and how each is made; see `celldock.labels.recipes`.
+    """
 
     version: str
     title: str
     url: str
     rules: tuple[AppliedRule, ...]
+    labels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
 
 def schema_versions() -> tuple[str, ...]:
@@ -70,7 +80,8 @@ def load_schema(version: str) -> Schema:
     if version not in schema_versions():
         raise KeyError(version)
     data = _VersionFile.model_validate_json((_versions() / f"{version}.json").read_bytes())
-    return Schema(data.version, data.title, data.url, tuple(_apply(entry, data) for entry in data.rules))
+    labels = _resolve(data.definitions.get("labels", {}), data.definitions)
+    return Schema(data.version, data.title, data.url, tuple(_apply(entry, data) for entry in data.rules), labels)
 
 
 def _apply(entry: _Entry, data: _VersionFile) -> AppliedRule:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from celldock.report import Finding
 from celldock.schema.registry import Context, rule
 from celldock.schema.rules.conditions import uns_text
 
-type Names = Mapping[str, Sequence[str]]
+type Names = Mapping[str, Collection[str]]
 """Names of columns or keys by where they lie: `obs`, `var`, `raw.var`, `uns`, or each dictionary in `uns/<key>`."""
 
 _REMOVE = "celldock label --remove"
