@@ -8,6 +8,7 @@ for, so that no structure needs its parent to be found.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import numpy as np
 
@@ -327,7 +328,10 @@ class _Surveyor:
         """What has signature and checksum; an object header that no link message names was stored in a dense group."""
         for match in re.finditer(rb"OHDR\x02", self.data):
             self._unnamed_header(match.start())
-        self.follow()
+        while self._headers:
+            # What was deleted keeps its signature, and may name a place where something else lies by now.
+            with suppress(ValueError):
+                self.follow()
         for match in re.finditer(b"|".join([*_SIGNED, b"FHDB"]), self.data):
             if match.group() == b"FHDB":
                 self._direct_block(match.start())
