@@ -61,6 +61,12 @@ class AppendedFile:
         return self.source.name
 
     @property
+    def new_ranges(self) -> list[tuple[int, int]]:
+        """Where the new file is not the original: ranges [start, stop) in ascending order, apart from each other."""
+        pieces = zip(self.segments, self._ends, strict=True)
+        return _joined([(end - segment.length, end) for segment, end in pieces if segment.is_new], 0)
+
+    @property
     def appended_bytes(self) -> int:
         """Bytes after the original's end; 0 where the new file is no longer than the original."""
         return max(0, self.size - self.source.size)

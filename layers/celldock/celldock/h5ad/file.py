@@ -133,6 +133,11 @@ class H5adFile:
         """
         return append(self._session, self._source, additions, spool)
 
+    def repack(self, spool: Spool) -> int:
+        """Writes the file anew into an empty spool; see `celldock.h5ad.repacking`. Returns the new file's bytes."""
+        with self._session.keeping(spool):
+            return typed(int, self._session.call("repack"))
+
     def datasets(self) -> list[str]:
         """The paths of all datasets."""
         return typed(list[str], self._session.call("datasets"))

@@ -11,6 +11,7 @@ Everything that an operation needs must be imported when this module is: a child
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from celldock.h5ad.hdf5.headers import header_of
 from celldock.h5ad.hdf5.layouts import file_layout
 from celldock.h5ad.hdf5.opened import OpenFile
 from celldock.h5ad.hdf5.overlay import Overlay
+from celldock.h5ad.hdf5.repacking import repack
 from celldock.h5ad.hdf5.storage import dataset_paths, storage_of
 from celldock.h5ad.hdf5.values import read_element
 from celldock.h5ad.hdf5.walk import guard_file
@@ -93,6 +95,10 @@ def _appending(file: OpenFile) -> Appending:
     return file.appending
 
 
+def _repack(file: OpenFile) -> int:
+    return repack(file.hdf5, Overlay(io.RawIOBase(), 0, file.pages))
+
+
 def _datasets(file: OpenFile) -> list[str]:
     return dataset_paths(file.hdf5)
 
@@ -116,6 +122,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "append_rows": _append_rows,
     "append_element": _append_element,
     "append_finish": _append_finish,
+    "repack": _repack,
     "datasets": _datasets,
     "storage": _storage,
 }
