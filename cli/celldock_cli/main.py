@@ -24,6 +24,7 @@ TRACEBACK = "CELLDOCK_TRACEBACK"
 _MODULES = MappingProxyType(
     {
         "validate": "validate_command",
+        "label": "label_command",
         "submit": "service_commands",
         "status": "service_commands",
         "report": "service_commands",
@@ -47,7 +48,9 @@ class Commands(TyperGroup):
         return found if found.name == cmd_name else found.get_command(ctx, cmd_name)
 
 
-app = command_app(cls=Commands, no_args_is_help=True, help="Dock single-cell data: validate, submit, follow, publish.")
+app = command_app(
+    cls=Commands, no_args_is_help=True, help="Dock single-cell data: validate, label, submit, follow, publish."
+)
 
 
 @app.callback()

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from celldock.errors import ObjectGone
 from celldock_cli.apps import command_app
+from celldock_cli.files import opened, schema_of, validated
 from celldock_cli.fragments import FRAGMENTS_HELP, Fragments, find_fragments
 from celldock_cli.libraries import settle
-from celldock_cli.outcome import CommandFailed, Exit
-from celldock_cli.progress import progress_bar
+from celldock_cli.outcome import Exit
 from celldock_cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from celldock.h5ad.source import LocalSource
     from celldock.report import Report
 
 app = command_app()
@@ -43,10 +41,6 @@ def validate(
     ] = False,
 ) -> None:
     """Check a file on this machine, as the service would; exit 3 if it is invalid."""
-    if not file.exists():
-        raise CommandFailed(f"no such file: {file}", Exit.USAGE)
-    if not file.is_file():
-        raise CommandFailed(f"not a file: {file}", Exit.USAGE)
     report = _validated(file, schema, find_fragments(file, fragments), pre_analysis=pre_analysis)
     if as_json:
         print_json(report.to_json())
@@ -63,32 +57,5 @@ def _validated(file: Path, version: str | None, fragments: Fragments | None, *, 
     from celldock.h5ad.sandbox.parent import SANDBOX
 
     SANDBOX.warm()
-    from celldock.schema import load_schema, schema_versions
-    from celldock.validating import Companion, Companions, validate_file
-
-    version = version or schema_versions()[-1]
-    if version not in schema_versions():
-        raise CommandFailed(f"no schema {version}; there is {', '.join(schema_versions())}", Exit.USAGE)
-    source = _opened(file)
-    beside = Companion(_opened(fragments.file), fragments.passed_over) if fragments else None
-    try:
-        with tempfile.TemporaryDirectory(prefix="celldock-") as scratch, progress_bar(file.name) as progress:
-            return validate_file(
-                source,
-                load_schema(version),
-                scratch=Path(scratch),
-                progress=progress,
-                companions=Companions(fragments=beside),
-                pre_analysis=pre_analysis,
-            )
-    except ObjectGone as error:
-        raise CommandFailed(error.message, Exit.USAGE, "run the command again once the file is complete") from error
-
-
-def _opened(file: Path) -> LocalSource:
-    from celldock.h5ad.source import LocalSource
-
-    try:
-        return LocalSource(file)
-    except OSError as error:
-        raise CommandFailed(f"{file} cannot be read: {error.strerror}", Exit.USAGE) from error
+    with tempfile.TemporaryDirectory(prefix="celldock-") as scratch:
+        return validated(opened(file), schema_of(version), fragments, Path(scratch), pre_analysis=pre_analysis)

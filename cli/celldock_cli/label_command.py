@@ -1,0 +1,121 @@
+"""`celldock label FILE -o OUT`: the portal's labels added to a copy of a file, or taken off it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from celldock.errors import InvalidSubmission
+from celldock_cli.apps import command_app
+from celldock_cli.files import check_output, opened, schema_of, unchanged, validated, written
+from celldock_cli.fragments import FRAGMENTS_HELP, find_fragments
+from celldock_cli.libraries import settle
+from celldock_cli.outcome import CommandFailed, Exit
+from celldock_cli.terminal import print_json
+
+if TYPE_CHECKING:
+    from celldock.h5ad.source import LocalSource
+    from celldock.labelling import Labelled
+    from celldock.schema import Schema
+
+app = command_app()
+
+
+@app.command()
+def label(
+    file: Annotated[Path, typer.Argument(help="The .h5ad file; it stays as it is.")],
+    *,
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The file to write.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Take the labels off, so that it can be submitted.")] = False,
+    fragments: Annotated[
+        Path | None,
+        typer.Option("--fragments", metavar="FILE", help=FRAGMENTS_HELP),
+    ] = None,
+    pre_analysis: Annotated[
+        bool, typer.Option("--pre-analysis", help="The file is for a pre-analysis collection: no cell types yet.")
+    ] = False,
+    schema: Annotated[
+        str | None,
+        typer.Option("--schema", metavar="VERSION", help="The version of the schema; the newest one by default."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was done as one JSON document on stdout and nothing else.")
+    ] = False,
+) -> None:
+    """Add what the portal adds to a valid file, without changing what is in it; exit 3 if it is invalid."""
+    settle()
+    source, chosen = opened(file), schema_of(schema)
+    check_output(out, file)
+    with tempfile.TemporaryDirectory(prefix="celldock-", dir=out.parent) as folder:
+        scratch = Path(folder)
+        if remove:
+            record = _unlabelled(source, chosen, scratch, out)
+        else:
+            beside = find_fragments(file, fragments)
+            report = validated(source, chosen, beside, scratch, pre_analysis=pre_analysis)
+            if not report.valid:
+                from celldock.report import render_text
+
+                print_json(report.to_json()) if as_json else print(render_text(report), end="")
+                raise typer.Exit(Exit.INVALID_DATA)
+            record = _labelled(source, chosen, scratch, out, pre_analysis=pre_analysis)
+    if as_json:
+        print_json(record)
+    else:
+        print(_told(record))
+
+
+def _labelled(source: LocalSource, schema: Schema, scratch: Path, out: Path, *, pre_analysis: bool) -> dict[str, Any]:
+    from celldock.labelling import label_file
+    from celldock.schema import Setting
+
+    setting = Setting(pre_analysis=pre_analysis)
+    with (
+        unchanged(),
+        written(out) as target,
+        label_file(source, schema, scratch=scratch, setting=setting) as labelled,
+    ):
+        labelled.file.write_to(target)
+        return {**_about(out, schema, labelled), **labelled.to_json()}
+
+
+def _about(out: Path, schema: Schema, labelled: Labelled) -> dict[str, Any]:
+    return {"file": str(out), "schema_version": schema.version, "size": labelled.file.size, "removed": False}
+
+
+def _unlabelled(source: LocalSource, schema: Schema, scratch: Path, out: Path) -> dict[str, Any]:
+    from celldock.h5ad.file import open_h5ad
+    from celldock.labelling import unlabel_file
+
+    try:
+        with unchanged(), open_h5ad(source) as submitted:
+            submitted.guard()
+        with (
+            unchanged(),
+            written(out) as target,
+            unlabel_file(source, schema, scratch=scratch) as found,
+        ):
+            found.write_to(target)
+            return {"file": str(out), "schema_version": schema.version, "size": found.size, "removed": True}
+    except InvalidSubmission as error:
+        raise CommandFailed(error.message, Exit.INVALID_DATA, error.hint) from error
+
+
+def _told(record: dict[str, Any]) -> str:
+    from celldock.report.text import printable
+
+    name, version = printable(Path(record["file"]).name), record["schema_version"]
+    if record["removed"]:
+        return f"{name} has no labels of schema {version} any more: {record['size']:,} bytes, all else as it was."
+    proof = record["additivity"]
+    lines = [
+        f"{name} is labelled by schema {version}.",
+        f"{len(proof['added'])} datasets were added in {proof['appended_bytes']:,} bytes behind the end; "
+        f"all {proof['kept_datasets']} of the original have the same {proof['kept_bytes']:,} bytes stored.",
+    ]
+    if record["repacking"]:
+        lines.append(f"It was written anew first: {record['repacking']['reason']}")
+    return "\n".join(lines)
