@@ -84,6 +84,10 @@ class Dock:
         """What the API says of a version."""
         return self.api.dataset(drop.dataset, drop.version_id)
 
+    def made(self, drop: Drop) -> dict[str, dict[str, Any]]:
+        """The version's artifacts by their formats."""
+        return {artifact["format"]: artifact for artifact in self.answer(drop)["artifacts"]}
+
     def report(self, drop: Drop) -> dict[str, Any]:
         """The version's report."""
         return self.api.report(drop.dataset, drop.version_id)["report"]

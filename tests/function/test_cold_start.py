@@ -17,6 +17,7 @@ FUNCTIONS = [
     "FailFunction",
     "FragmentsFunction",
     "IntakeFunction",
+    "LabelFunction",
     "PlanFunction",
     "PublishFunction",
     "ScanFunction",

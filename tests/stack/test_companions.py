@@ -23,9 +23,8 @@ def test_a_dataset_with_its_fragments_ends_ready_with_both_artifacts(dock: Dock,
     dock.drop(SOUND, f"companions/first{SUFFIX}")
     drop = dock.drop(atac, "companions/first.h5ad")
     assert dock.finished(drop)["state"] == "READY"
-    answer = dock.answer(drop)
-    artifacts = {artifact["format"]: artifact for artifact in answer["artifacts"]}
-    assert {name: artifact["state"] for name, artifact in artifacts.items()} == {
+    assert {name: artifact["state"] for name, artifact in dock.made(drop).items()} == {
+        "h5ad": "CONVERTED",
         "cells": "CONVERTED",
         "fragments": "CONVERTED",
     }
@@ -51,7 +50,7 @@ def test_fragments_that_come_later_make_an_invalid_dataset_ready(dock: Dock, ata
     dock.drop(SOUND, f"companions/later{SUFFIX}")
     wait_for(lambda: _state(dock, drop, run=2) == "READY", "the second run")
     assert dock.report(drop)["valid"] is True
-    assert {artifact["format"] for artifact in dock.answer(drop)["artifacts"]} == {"cells", "fragments"}
+    assert set(dock.made(drop)) == {"h5ad", "cells", "fragments"}
 
     dock.drop(gzip.compress(lines_of(rows_for()[1:])), f"companions/later{SUFFIX}")
     wait_for(lambda: _state(dock, drop, run=3) == "INVALID", "the third run")

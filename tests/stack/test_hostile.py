@@ -42,9 +42,9 @@ def _sampled(cases: Iterable[Case]) -> list[Any]:
 ENVIRONMENT = "canary-in-the-environment"
 SCRATCH = "canary-in-the-scratch-folder"
 OTHER = "canary-in-another-collection"
-READERS = ("PlanFunction", "ScanFunction", "ValidateFunction", "ConvertFunction", "AssembleFunction")
+READERS = ("PlanFunction", "ScanFunction", "ValidateFunction", "LabelFunction", "ConvertFunction", "AssembleFunction")
 PATIENCE_SECONDS = 300.0
-IN_FLIGHT = 8
+IN_FLIGHT = 4
 """Files at once: more would only wait for this machine's processors, and their steps time out."""
 
 

@@ -80,10 +80,10 @@ def test_a_newer_upload_supersedes_the_unfinished_one_and_fences_its_late_lambda
     time.sleep(SLOW_SECONDS)  # the old run's Lambda has ended by now, long after its execution was stopped
 
     assert dock.version(old) == superseded
-    answer = dock.answer(new)
-    assert answer["dataset"]["latest_version"] == new.version_id
-    (artifact,) = answer["artifacts"]
-    assert new.version_id in artifact["manifest_key"]
+    assert dock.answer(new)["dataset"]["latest_version"] == new.version_id
+    made = dock.made(new)
+    assert set(made) == {"h5ad", "cells"}
+    assert all(new.version_id in artifact["manifest_key"] for artifact in made.values())
 
 
 def test_reads_are_pinned_to_the_version(dock: Dock, example: Path) -> None:

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anndata
 import duckdb
 import pytest
 from jsonschema import Draft202012Validator
@@ -40,8 +41,8 @@ def test_a_valid_file_ends_ready_with_a_report_and_is_private(dock: Dock, ready:
 
 
 def test_cells_hold_every_cell_and_match_their_checksums(dock: Dock, ready: Drop, tmp_path: Path) -> None:
-    (artifact,) = dock.answer(ready)["artifacts"]
-    assert (artifact["format"], artifact["state"]) == ("cells", "CONVERTED")
+    artifact = dock.made(ready)["cells"]
+    assert artifact["state"] == "CONVERTED"
 
     manifest_bytes = dock.s3.get_object(Bucket=dock.artifacts, Key=artifact["manifest_key"])["Body"].read()
     assert hashlib.sha256(manifest_bytes).hexdigest() == artifact["checksum"]["value"]
@@ -57,6 +58,25 @@ def test_cells_hold_every_cell_and_match_their_checksums(dock: Dock, ready: Drop
     assert cells == (700, 700)
 
 
+def test_the_labelled_file_holds_the_upload_byte_for_byte(
+    dock: Dock, ready: Drop, example: Path, tmp_path: Path
+) -> None:
+    artifact = dock.made(ready)["h5ad"]
+    folder = artifact["uri"].removeprefix(f"s3://{dock.artifacts}/")
+    assert artifact["state"] == "CONVERTED"
+
+    made = dock.s3.get_object(Bucket=dock.artifacts, Key=f"{folder}labelled.h5ad")["Body"].read()
+    proof = dock.read_json(dock.artifacts, f"{folder}additivity.json")
+    (tmp_path / "labelled.h5ad").write_bytes(made)
+
+    data, before = anndata.read_h5ad(tmp_path / "labelled.h5ad"), anndata.read_h5ad(example)
+    assert data.obs[list(before.obs)].equals(before.obs)
+    assert set(data.obs) - set(before.obs) >= {"cell_type", "tissue", "observation_joinid"}
+    assert proof["repacking"] is None
+    differing = sum(a != b for a, b in zip(example.read_bytes(), made, strict=False))
+    assert differing == proof["additivity"]["changed_bytes"] < 4096
+
+
 def test_publishing_flips_the_flag_once_and_tells_the_portal(dock: Dock, ready: Drop) -> None:
     first = dock.api.publish(ready.dataset)
     again = dock.api.publish(ready.dataset)
@@ -66,7 +86,8 @@ def test_publishing_flips_the_flag_once_and_tells_the_portal(dock: Dock, ready: 
     assert answer["dataset"]["published"] is True
     assert answer["dataset"]["published_version"] == ready.version_id
     assert answer["version"]["publication"] == "PUBLISHED"
-    assert dock.keys(dock.public, f"public/{first['publication_id']}/cells/")
+    for name in ("h5ad", "cells"):
+        assert dock.keys(dock.public, f"public/{first['publication_id']}/{name}/")
 
     events: list[dict[str, Any]] = []
 

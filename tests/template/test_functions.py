@@ -19,6 +19,7 @@ CARRIED = dict.fromkeys(FUNCTIONS, LIGHT) | {
     "Scan": HEADERS,
     "Fragments": RULES,
     "Validate": RULES,
+    "Label": RULES,
     "Convert": CONVERSION,
     "Assemble": CONVERSION,
 }

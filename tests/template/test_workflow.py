@@ -141,14 +141,15 @@ def test_only_a_run_that_does_not_own_its_version_is_superseded(definition: Mach
 
 
 def parts(task: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    """What of a catalog write is its ConditionCheck, or its Update; a plain update is both."""
+    """What of a catalog write has an expression of this kind; of a transaction, each part that does."""
     items = task["Parameters"].get("TransactItems")
-    return [task["Parameters"]] if items is None else [item[kind] for item in items if kind in item]
+    found = [task["Parameters"]] if items is None else [part for item in items for part in item.values()]
+    return [part for part in found if kind in part]
 
 
 @pytest.mark.parametrize("name", CATALOG_WRITES)
 def test_every_write_of_the_machine_names_the_run_and_the_state_that_it_expects(name: str) -> None:
-    (condition,) = parts(CATALOG_WRITES[name], "ConditionCheck")
+    (condition,) = parts(CATALOG_WRITES[name], "ConditionExpression")
     assert condition["ConditionExpression"].startswith("#run = :run AND #state ")
     assert condition["ExpressionAttributeValues"][":run"] == {"N.$": "States.JsonToString($.submission.run)"}
     assert condition["ExpressionAttributeValues"][":processing"] == {"S": "PROCESSING"}
@@ -157,15 +158,18 @@ def test_every_write_of_the_machine_names_the_run_and_the_state_that_it_expects(
 
 @pytest.mark.parametrize("name", CATALOG_WRITES)
 def test_every_write_of_the_machine_raises_the_revision_and_dates_the_change(name: str) -> None:
-    (update,) = parts(CATALOG_WRITES[name], "Update")
-    assert re.search(r"#revision = (#revision|if_not_exists\(#revision, :zero\)) \+ :one", update["UpdateExpression"])
-    assert "#changed_at = :now" in update["UpdateExpression"]
-    assert update["ExpressionAttributeValues"][":now"] == {"S.$": "$$.State.EnteredTime"}
+    updates = parts(CATALOG_WRITES[name], "UpdateExpression")
+    assert updates
+    for update in updates:
+        text = update["UpdateExpression"]
+        assert re.search(r"#revision = (#revision|if_not_exists\(#revision, :zero\)) \+ :one", text)
+        assert "#changed_at = :now" in text
+        assert update["ExpressionAttributeValues"][":now"] == {"S.$": "$$.State.EnteredTime"}
 
 
 @pytest.mark.parametrize("name", CATALOG_WRITES)
 def test_the_names_and_values_of_an_expression_are_just_those_that_it_uses(name: str) -> None:
-    for part in [*parts(CATALOG_WRITES[name], "ConditionCheck"), *parts(CATALOG_WRITES[name], "Update")]:
+    for part in parts(CATALOG_WRITES[name], "ExpressionAttributeNames"):
         text = part.get("ConditionExpression", "") + " " + part.get("UpdateExpression", "")
         assert set(re.findall(r"#\w+", text)) == set(part["ExpressionAttributeNames"])
         assert set(re.findall(r":\w+", text)) == set(part["ExpressionAttributeValues"])
@@ -208,14 +212,21 @@ def test_fragments_are_checked_where_there_are_any_before_the_verdict(definition
 
 @pytest.mark.parametrize(
     ("name", "step"),
-    [("Claim", "Plan"), ("RecordPlan", "Scan"), ("RecordScan", "Validate"), ("RecordVerdict", "Convert")],
+    [
+        ("Claim", "Plan"),
+        ("RecordPlan", "Scan"),
+        ("RecordScan", "Validate"),
+        ("RecordVerdict", "Label"),
+        ("RecordLabelled", "Convert"),
+    ],
 )
 def test_a_failure_is_recorded_under_the_step_that_the_catalog_shows(definition: Machine, name: str, step: str) -> None:
     state = definition["States"][name]
     selected = state["ResultSelector"]
     assert selected.get("at", selected)["step"] == step
     if name in CATALOG_WRITES:
-        assert state["Parameters"]["ExpressionAttributeValues"][":step"] == {"S": step}
+        (shown,) = [part for part in parts(state, "UpdateExpression") if ":step" in part["UpdateExpression"]]
+        assert shown["ExpressionAttributeValues"][":step"] == {"S": step}
 
 
 def test_the_definitions_placeholders_are_those_that_the_template_fills(source: dict[str, Any]) -> None:

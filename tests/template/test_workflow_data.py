@@ -35,6 +35,7 @@ RESULTS: dict[str, Shape] = {
     "${ValidateFunction}": dict.fromkeys(
         ("valid", "report_key", "report_bucket", "schema_version", "errors", "warnings"), ANY
     ),
+    "${LabelFunction}": ARTIFACT,
     "${ConvertFunction}": {},
     "${AssembleFunction}": ARTIFACT,
     "${PublishFunction}": dict.fromkeys(("dataset", "version_id", "publication_id"), ANY),
@@ -67,6 +68,7 @@ def test_each_function_gets_the_payload_of_the_contract(definition: Machine) -> 
         "ScanPart": [{"submission": SUBMISSION, "partition": SCAN_PARTITION}],
         "CheckFragments": [{"submission": SUBMISSION}],
         "Validate": [{"submission": SUBMISSION, "plan_key": ANY}],
+        "Label": [{"submission": SUBMISSION, "schema_version": ANY}],
         "ConvertPart": [{"submission": SUBMISSION, "format": ANY, "partition": PARTITION}],
         "Assemble": [{"submission": SUBMISSION, "format": ANY, "partitions_key": ANY}],
         "Publish": [{"submission": SUBMISSION, "dataset": ANY, "version_id": ANY, "run": ANY}],

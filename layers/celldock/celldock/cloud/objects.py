@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from botocore.exceptions import ClientError
 
@@ -23,7 +25,8 @@ _BLOCK = 1 * _MIB
 _READ_ATTEMPTS = 3
 MULTIPART_BYTES = 64 * _MIB
 """Larger files are uploaded in parts of this size: a broken connection then costs one part."""
-_MAX_COPY_BYTES = 5 * 1024**3
+MAX_COPY_BYTES = 5 * 1024**3
+"""What S3 copies in one request, and so what can be published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,65 @@ class S3ByteSource:
 
     def _changed(self) -> ObjectGone:
         return ObjectGone(f"{self.name} was changed while it was read.", code="source.changed", where=self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One object version in a bucket."""
+
+    bucket: str
+    key: str
+    version_id: str
+
+
+class PartUpload:
+    """An object under way, which comes to be when all of its parts are there. Parts may come from several threads."""
+
+    def __init__(self, client: Any, upload: dict[str, str]) -> None:
+        self._client = client
+        self._upload = upload
+        self._parts: dict[int, dict[str, Any]] = {}
+        self.made: dict[str, Any] = {}
+
+    @property
+    def object_version(self) -> str:
+        """The version of the object that was made; "" before that, and in a bucket without versions."""
+        return str(self.made.get("VersionId", ""))
+
+    def put(self, number: int, content: bytes) -> None:
+        """Part `number`, from 1 on, from these bytes; S3 checks their SHA-256 on arrival."""
+        digest = b64encode(hashlib.sha256(content).digest()).decode()
+        with aws_faults(self._upload["Key"]):
+            answer = self._client.upload_part(
+                **self._upload, PartNumber=number, Body=content, ChecksumAlgorithm="SHA256", ChecksumSHA256=digest
+            )
+        self._keep(number, answer)
+
+    def copy(self, number: int, source: Place, start: int, stop: int) -> None:
+        """Part `number` from bytes [start, stop) of another object: they do not come through here.
+
+        Raises:
+            ObjectGone: the source's version was deleted.
+        """
+        with aws_faults(source.key):
+            answer = self._client.upload_part_copy(
+                **self._upload,
+                PartNumber=number,
+                CopySource={"Bucket": source.bucket, "Key": source.key, **_version(source.version_id)},
+                CopySourceRange=f"bytes={start}-{stop - 1}",
+            )
+        self._keep(number, answer["CopyPartResult"])
+
+    def complete(self) -> None:
+        """Makes the object of the parts, in the order of their numbers."""
+        parts = [self._parts[number] for number in sorted(self._parts)]
+        with aws_faults(self._upload["Key"]):
+            self.made = self._client.complete_multipart_upload(**self._upload, MultipartUpload={"Parts": parts})
+
+    def _keep(self, number: int, answer: dict[str, Any]) -> None:
+        # S3 wants at the end the checksums that it gave for the parts.
+        checksum = {"ChecksumSHA256": answer["ChecksumSHA256"]} if "ChecksumSHA256" in answer else {}
+        self._parts[number] = {"PartNumber": number, "ETag": answer["ETag"], **checksum}
 
 
 class ObjectStore:
@@ -185,6 +247,28 @@ class ObjectStore:
                 answer = self._put_parts(key, file)
         return _stored(key, size, sha256.hexdigest(), answer)
 
+    def _put_parts(self, key: str, file: BinaryIO) -> dict[str, Any]:
+        with self.parts(key) as upload:
+            blocks = iter(lambda: file.read(MULTIPART_BYTES), b"")
+            for number, block in enumerate(blocks, 1):
+                upload.put(number, block)
+        return upload.made
+
+    @contextmanager
+    def parts(self, key: str) -> Generator[PartUpload]:
+        """An object that is put together of parts; given up if anything fails."""
+        place = {"Bucket": self.bucket, "Key": key}
+        with aws_faults(key):
+            started = self._client.create_multipart_upload(**place, ChecksumAlgorithm="SHA256")
+        upload = {**place, "UploadId": str(started["UploadId"])}
+        try:
+            under_way = PartUpload(self._client, upload)
+            yield under_way
+            under_way.complete()
+        except BaseException:
+            self._client.abort_multipart_upload(**upload)
+            raise
+
     def copy_from(self, source: ObjectStore, stored: StoredFile, key: str, content_type: str) -> StoredFile:
         """Copies one pinned file of another (or this) bucket to `key`, and checks that its bytes are the recorded ones.
 
@@ -197,7 +281,7 @@ class ObjectStore:
         there = self._checksum_head(key)
         if there is not None and _hex(there.get("ChecksumSHA256", "")) == stored.sha256:
             return _moved(stored, key, there)
-        if stored.bytes > _MAX_COPY_BYTES:
+        if stored.bytes > MAX_COPY_BYTES:
             raise ServiceFault(
                 "A file over 5 GB cannot be copied in one request.", code="object.too_large", where=stored.path
             )
@@ -216,6 +300,23 @@ class ObjectStore:
             )
         return _moved(stored, key, answer)
 
+    def seal(self, key: str, object_version: str, content_type: str) -> StoredFile:
+        """A file that was put together of parts, with the SHA-256 of all of it, up to `MAX_COPY_BYTES`.
+
+        S3 reckons one of a whole object when it copies it, so this one is copied onto itself.
+        """
+        with aws_faults(key):
+            answer = self._client.copy_object(
+                Bucket=self.bucket,
+                Key=key,
+                CopySource={"Bucket": self.bucket, "Key": key, **_version(object_version)},
+                MetadataDirective="REPLACE",
+                ContentType=content_type,
+                ChecksumAlgorithm="SHA256",
+            )
+        sha256 = _hex(answer["CopyObjectResult"].get("ChecksumSHA256", ""))
+        return _stored(key, self.head(key, str(answer.get("VersionId", ""))).size, sha256, answer)
+
     def _checksum_head(self, key: str) -> dict[str, Any] | None:
         """What S3 says of an object, with the checksum that it keeps itself; None where there is no object."""
         try:
@@ -232,23 +333,6 @@ class ObjectStore:
                     "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
                 )
             )
-
-    def _put_parts(self, key: str, file: BinaryIO) -> dict[str, Any]:
-        place = {"Bucket": self.bucket, "Key": key}
-        upload = {**place, "UploadId": self._client.create_multipart_upload(**place)["UploadId"]}
-        try:
-            parts: list[dict[str, Any]] = []
-            while block := file.read(MULTIPART_BYTES):
-                number = len(parts) + 1
-                answer = self._client.upload_part(**upload, PartNumber=number, Body=block)
-                parts.append({"PartNumber": number, "ETag": answer["ETag"]})
-            return cast(
-                "dict[str, Any]",
-                self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}),
-            )
-        except BaseException:
-            self._client.abort_multipart_upload(**upload)
-            raise
 
 
 def _version(object_version: str) -> dict[str, str]:

@@ -74,11 +74,11 @@ def assemble_artifact(
         parts = [work.load(part_step(format_name, partition.index)) for partition in planned.partitions]
         reasons = [part.result[_REASON] for part in parts if _REASON in part.result]
         if reasons:
-            return work.finish(step, mark, {_ARTIFACT: _skipped(planned, reasons[0])}, []).result[_ARTIFACT]
+            return work.finish(step, mark, {_ARTIFACT: skipped(planned, reasons[0])}, []).result[_ARTIFACT]
         sink = _sink(work, format_name, scratch)
         records = get_format(format_name).assemble(plan.header, [_part(part) for part in parts], sink)
         root, files = _under_one_root(work, format_name, _located(records, parts, sink))
-        manifest = _finish(work, planned, mark, records, root, files)
+        manifest = finish_artifact(work, planned, mark, records, root, files)
     return manifest.result[_ARTIFACT]
 
 
@@ -87,20 +87,22 @@ def _companion(submission: Submission, kind: str) -> dict[str, Any]:
     return {"companion": submission.companions[kind].model_dump()} if kind else {}
 
 
-def _skipped(planned: FormatPlan, reason: str) -> dict[str, Any]:
+def skipped(planned: FormatPlan, reason: str) -> dict[str, Any]:
+    """The artifact of a format that cannot be made, and why."""
     nothing = {"uri": "", "files": 0, "bytes": 0, "sha256": "", "manifest_key": ""}
     state = ArtifactState.SKIPPED
     return {"format": planned.format, "state": state, "version": planned.version, **nothing, "reason": reason}
 
 
-def _finish(
+def finish_artifact(
     work: WorkArea,
     planned: FormatPlan,
     mark: str,
     records: Sequence[FileRecord],
     root: str,
-    files: list[StoredFile],
+    files: Sequence[StoredFile],
 ) -> StepManifest:
+    """Declares a format done: its artifact has these files, all of which lie under `root`."""
     step = convert_step(planned.format)
     document = make_manifest(planned, records)
     stored = work.store.put_bytes(work.key(artifact_manifest(planned.format)), document.to_bytes(), "application/json")

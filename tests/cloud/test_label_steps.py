@@ -1,0 +1,91 @@
+"""The step Label: the labelled file and its proof, in the work area, made once, by the functions themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anndata
+import h5py
+import numpy as np
+import pytest
+
+from celldock.catalog.keys import artifact_files
+from celldock.cloud.steps import labelling
+from tests.builders import make_h5ad
+from tests.cloud.conftest import ARTIFACTS, Cloud
+from tests.cloud.lambdas import invoke, load
+from tests.cloud.test_cloud_steps import submitted
+
+VERSION = "7.1.0"
+
+
+@pytest.fixture
+def step(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    return load("label", cloud, monkeypatch)
+
+
+def labelled(step: ModuleType, submission: dict[str, Any], version: str = VERSION) -> dict[str, Any]:
+    return invoke(step, {"submission": submission, "schema_version": version})
+
+
+def file_of(cloud: Cloud, artifact: dict[str, Any], name: str) -> bytes:
+    return cloud.artifacts.get_bytes(artifact["uri"].removeprefix(f"s3://{ARTIFACTS}/") + name)
+
+
+def test_a_labelled_file_is_the_artifact_h5ad(cloud: Cloud, step: ModuleType, tmp_path: Path) -> None:
+    content = make_h5ad(tmp_path / "cells.h5ad").read_bytes()
+    submission = submitted(cloud, content)
+
+    artifact = labelled(step, submission)
+
+    assert (artifact["format"], artifact["state"], artifact["files"]) == ("h5ad", "CONVERTED", 2)
+    assert artifact["uri"].endswith(artifact_files("h5ad"))
+    made = file_of(cloud, artifact, labelling.FILE)
+    proof = json.loads(file_of(cloud, artifact, labelling.PROOF))
+    manifest = cloud.artifacts.get_json(artifact["manifest_key"])
+    assert {each["path"]: (each["bytes"], each["sha256"]) for each in manifest["files"]}[labelling.FILE] == (
+        len(made),
+        hashlib.sha256(made).hexdigest(),
+    )
+    (tmp_path / "made.h5ad").write_bytes(made)
+    data = anndata.read_h5ad(tmp_path / "made.h5ad")
+    assert set(data.obs["cell_type"]) == {"T cell"}
+    assert data.uns["schema_version"] == VERSION
+    assert proof["repacking"] is None
+    assert proof["additivity"]["appended_bytes"] == len(made) - len(content)
+    assert cloud.inbox.get_bytes(submission["key"], submission["version_id"]) == content
+
+
+def test_it_is_made_once_for_each_schema_version(cloud: Cloud, step: ModuleType, tmp_path: Path) -> None:
+    submission = submitted(cloud, make_h5ad(tmp_path / "cells.h5ad").read_bytes())
+    first = labelled(step, submission)
+    second = labelled(step, {**submission, "run": 2})
+    assert second == first
+
+
+def test_a_file_that_holds_what_was_deleted_is_written_anew(cloud: Cloud, step: ModuleType, tmp_path: Path) -> None:
+    path = make_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(path, "r+") as file:
+        anndata.io.write_elem(file["obs"], "patient", np.array(["Zacharias"] * 20, object))
+        del file["obs/patient"]
+
+    artifact = labelled(step, submitted(cloud, path.read_bytes()))
+
+    assert b"Zacharias" not in file_of(cloud, artifact, labelling.FILE)
+    assert "belong to nothing" in json.loads(file_of(cloud, artifact, labelling.PROOF))["repacking"]["reason"]
+
+
+def test_a_file_that_could_not_be_published_is_skipped(
+    cloud: Cloud, step: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelling, "MAX_COPY_BYTES", 1000)
+    artifact = labelled(step, submitted(cloud, make_h5ad(tmp_path / "cells.h5ad").read_bytes()))
+    assert (artifact["state"], artifact["uri"], artifact["files"]) == ("SKIPPED", "", 0)
+    assert "more than the 1,000" in artifact["reason"]
