@@ -83,7 +83,7 @@ test: setup build build-local runtime ## Run all tests, with all that they need
 	@command -v bwrap > /dev/null || echo "note: no bubblewrap on PATH: function sandboxes are plain processes"
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
-test-long: setup build build-local runtime ## Run what `make test` takes samples of: every hostile file, more mutants
+test-long: setup build build-local runtime ## Run what `make test` takes samples of: every hostile file, more mutants, twenty files at once, stock moto
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m long $(ARGS)
 
 test-unit: setup ## Run the tests that need neither build nor local stack

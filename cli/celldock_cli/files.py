@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from celldock.errors import ObjectGone
+from celldock.errors import InvalidSubmission, ObjectGone
 from celldock_cli.fragments import Fragments
+from celldock_cli.libraries import settle
 from celldock_cli.outcome import CommandFailed, Exit
 from celldock_cli.progress import progress_bar
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from celldock.h5ad.source import LocalSource
     from celldock.report import Report
     from celldock.schema import Schema
+
+
+def begin() -> None:
+    """To be called first: the process that reads HDF5 starts up while this one imports what it needs itself."""
+    settle()
+    from celldock.h5ad.sandbox.parent import SANDBOX
+
+    SANDBOX.warm()
 
 
 def opened(file: Path) -> LocalSource:
@@ -60,6 +69,24 @@ def validated(
             companions=Companions(fragments=beside),
             pre_analysis=pre_analysis,
         )
+
+
+def guard(source: LocalSource) -> None:
+    """Raises InvalidSubmission for a file that nothing may be done with."""
+    from celldock.h5ad.file import open_h5ad
+
+    with open_h5ad(source) as file:
+        file.guard()
+
+
+@contextmanager
+def refused() -> Generator[None]:
+    """Ends the command with what is wrong with a file."""
+    try:
+        with unchanged():
+            yield
+    except InvalidSubmission as error:
+        raise CommandFailed(error.message, Exit.INVALID_DATA, error.hint) from error
 
 
 @contextmanager

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from celldock.errors import InvalidSubmission
 from celldock_cli.apps import command_app
-from celldock_cli.files import check_output, opened, schema_of, unchanged, validated, written
+from celldock_cli.files import begin, check_output, guard, opened, refused, schema_of, validated, written
 from celldock_cli.fragments import FRAGMENTS_HELP, find_fragments
-from celldock_cli.libraries import settle
-from celldock_cli.outcome import CommandFailed, Exit
+from celldock_cli.outcome import Exit
 from celldock_cli.terminal import print_json
 
 if TYPE_CHECKING:
     from celldock.h5ad.source import LocalSource
-    from celldock.labelling import Labelled
+    from celldock.report import Report
     from celldock.schema import Schema
 
 app = command_app()
@@ -30,6 +28,9 @@ def label(
     *,
     out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The file to write.")],
     remove: Annotated[bool, typer.Option("--remove", help="Take the labels off, so that it can be submitted.")] = False,
+    trusted: Annotated[
+        bool, typer.Option("--validated", help="The file has been found valid already: do not check it again.")
+    ] = False,
     fragments: Annotated[
         Path | None,
         typer.Option("--fragments", metavar="FILE", help=FRAGMENTS_HELP),
@@ -46,7 +47,7 @@ def label(
     ] = False,
 ) -> None:
     """Add what the portal adds to a valid file, without changing what is in it; exit 3 if it is invalid."""
-    settle()
+    begin()
     source, chosen = opened(file), schema_of(schema)
     check_output(out, file)
     with tempfile.TemporaryDirectory(prefix="celldock-", dir=out.parent) as folder:
@@ -54,13 +55,9 @@ def label(
         if remove:
             record = _unlabelled(source, chosen, scratch, out)
         else:
-            beside = find_fragments(file, fragments)
-            report = validated(source, chosen, beside, scratch, pre_analysis=pre_analysis)
-            if not report.valid:
-                from celldock.report import render_text
-
-                print_json(report.to_json()) if as_json else print(render_text(report), end="")
-                raise typer.Exit(Exit.INVALID_DATA)
+            if not trusted:
+                beside = find_fragments(file, fragments)
+                _refuse_invalid(validated(source, chosen, beside, scratch, pre_analysis=pre_analysis), as_json=as_json)
             record = _labelled(source, chosen, scratch, out, pre_analysis=pre_analysis)
     if as_json:
         print_json(record)
@@ -68,40 +65,42 @@ def label(
         print(_told(record))
 
 
+def _refuse_invalid(report: Report, *, as_json: bool) -> None:
+    if report.valid:
+        return
+    if as_json:
+        print_json(report.to_json())
+    else:
+        from celldock.report import render_text
+
+        print(render_text(report), end="")
+    raise typer.Exit(Exit.INVALID_DATA)
+
+
 def _labelled(source: LocalSource, schema: Schema, scratch: Path, out: Path, *, pre_analysis: bool) -> dict[str, Any]:
     from celldock.labelling import label_file
     from celldock.schema import Setting
 
     setting = Setting(pre_analysis=pre_analysis)
-    with (
-        unchanged(),
-        written(out) as target,
-        label_file(source, schema, scratch=scratch, setting=setting) as labelled,
-    ):
-        labelled.file.write_to(target)
-        return {**_about(out, schema, labelled), **labelled.to_json()}
-
-
-def _about(out: Path, schema: Schema, labelled: Labelled) -> dict[str, Any]:
-    return {"file": str(out), "schema_version": schema.version, "size": labelled.file.size, "removed": False}
+    with refused():
+        guard(source)
+        with label_file(source, schema, scratch=scratch, setting=setting) as labelled, written(out) as target:
+            labelled.file.write_to(target)
+            return {**_about(out, schema, labelled.file.size, removed=False), **labelled.to_json()}
 
 
 def _unlabelled(source: LocalSource, schema: Schema, scratch: Path, out: Path) -> dict[str, Any]:
-    from celldock.h5ad.file import open_h5ad
     from celldock.labelling import unlabel_file
 
-    try:
-        with unchanged(), open_h5ad(source) as submitted:
-            submitted.guard()
-        with (
-            unchanged(),
-            written(out) as target,
-            unlabel_file(source, schema, scratch=scratch) as found,
-        ):
+    with refused():
+        guard(source)
+        with unlabel_file(source, schema, scratch=scratch) as found, written(out) as target:
             found.write_to(target)
-            return {"file": str(out), "schema_version": schema.version, "size": found.size, "removed": True}
-    except InvalidSubmission as error:
-        raise CommandFailed(error.message, Exit.INVALID_DATA, error.hint) from error
+            return _about(out, schema, found.size, removed=True)
+
+
+def _about(out: Path, schema: Schema, size: int, *, removed: bool) -> dict[str, Any]:
+    return {"file": str(out), "schema_version": schema.version, "size": size, "removed": removed}
 
 
 def _told(record: dict[str, Any]) -> str:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from celldock_cli.apps import command_app
-from celldock_cli.files import opened, schema_of, validated
-from celldock_cli.fragments import FRAGMENTS_HELP, Fragments, find_fragments
-from celldock_cli.libraries import settle
+from celldock_cli.files import begin, opened, schema_of, validated
+from celldock_cli.fragments import FRAGMENTS_HELP, find_fragments
 from celldock_cli.outcome import Exit
 from celldock_cli.terminal import print_json
 
@@ -41,7 +40,7 @@ def validate(
     ] = False,
 ) -> None:
     """Check a file on this machine, as the service would; exit 3 if it is invalid."""
-    report = _validated(file, schema, find_fragments(file, fragments), pre_analysis=pre_analysis)
+    report = _validated(file, schema, fragments, pre_analysis=pre_analysis)
     if as_json:
         print_json(report.to_json())
     else:
@@ -51,11 +50,9 @@ def validate(
     raise typer.Exit(Exit.DONE if report.valid else Exit.INVALID_DATA)
 
 
-def _validated(file: Path, version: str | None, fragments: Fragments | None, *, pre_analysis: bool) -> Report:
-    settle()
-    # The process that reads HDF5 starts up while this one imports what it needs itself.
-    from celldock.h5ad.sandbox.parent import SANDBOX
-
-    SANDBOX.warm()
+def _validated(file: Path, version: str | None, fragments: Path | None, *, pre_analysis: bool) -> Report:
+    begin()
+    source, schema = opened(file), schema_of(version)
+    beside = find_fragments(file, fragments)
     with tempfile.TemporaryDirectory(prefix="celldock-") as scratch:
-        return validated(opened(file), schema_of(version), fragments, Path(scratch), pre_analysis=pre_analysis)
+        return validated(source, schema, beside, Path(scratch), pre_analysis=pre_analysis)

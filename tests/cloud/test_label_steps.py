@@ -15,6 +15,7 @@ import pytest
 
 from celldock.catalog.keys import artifact_files
 from celldock.cloud.steps import labelling
+from celldock.h5ad.damage import damaged
 from tests.builders import make_h5ad
 from tests.cloud.conftest import ARTIFACTS, Cloud
 from tests.cloud.lambdas import invoke, load
@@ -80,6 +81,18 @@ def test_a_file_that_holds_what_was_deleted_is_written_anew(cloud: Cloud, step: 
 
     assert b"Zacharias" not in file_of(cloud, artifact, labelling.FILE)
     assert "belong to nothing" in json.loads(file_of(cloud, artifact, labelling.PROOF))["repacking"]["reason"]
+
+
+def test_a_file_whose_bytes_contradict_each_other_is_skipped_with_the_reason(
+    cloud: Cloud, step: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Any) -> Any:
+        raise damaged("obs", "two of its columns share their bytes")
+
+    monkeypatch.setattr("celldock.labelling.account", broken)
+    artifact = labelled(step, submitted(cloud, make_h5ad(tmp_path / "cells.h5ad").read_bytes()))
+    assert artifact["state"] == "SKIPPED"
+    assert "share their bytes" in artifact["reason"]
 
 
 def test_a_file_that_could_not_be_published_is_skipped(

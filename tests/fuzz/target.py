@@ -6,6 +6,7 @@ Documents travel between the steps as bytes, as they do there; folders stand in 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,9 +17,11 @@ from celldock.formats.manifest import make_manifest
 from celldock.formats.protocol import FormatPlan, Part
 from celldock.formats.registry import FORMATS, get_format
 from celldock.formats.sink import LocalSink
+from celldock.h5ad.accounting.accounting import account
 from celldock.h5ad.headers import Header
 from celldock.h5ad.layout import FileLayout
 from celldock.h5ad.source import ByteSource, LocalSource
+from celldock.labelling import label_file
 from celldock.plan import Plan, make_plan, scan_partition
 from celldock.report import FileFacts, Report
 from celldock.report.text import render_text
@@ -67,9 +70,17 @@ def _ingest(source: ByteSource, folder: Path, tolerated: frozenset[str]) -> Outc
     report = validate(source, _SCHEMA, header=plan.header, scan=scan)
     outcome = _outcome(report, refused=False)
     if tolerated.issuperset(outcome.codes):
+        _label(source, folder)
         for planned_format in plan.formats:
             _convert(source, plan.header, planned_format, folder)
     return outcome
+
+
+def _label(source: ByteSource, folder: Path) -> None:
+    """Labels the file. Bytes that contradict each other where no rule looks make the artifact SKIPPED."""
+    with suppress(InvalidSubmission), label_file(source, _SCHEMA, scratch=folder) as labelled:
+        if not account(labelled.file).clean:
+            raise ServiceFault("the labelled file holds what no object reaches", code="fuzz.residue")
 
 
 def _convert(source: ByteSource, header: Header, planned: FormatPlan, folder: Path) -> None:

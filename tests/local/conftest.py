@@ -16,6 +16,14 @@ from tests.local.example import write_build
 from tests.local.mend_server import Server, serving
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What stock moto does wrong changes only when it is upgraded, and each of its servers takes seconds to start."""
+    for item in items:
+        if item.name.startswith("test_stock_"):
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="session")
 def stock() -> Iterator[Server]:
     """moto as it comes."""

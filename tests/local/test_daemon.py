@@ -150,6 +150,7 @@ def test_reset_deletes_a_stacks_folder_and_no_other(local: Up, tmp_path: Path) -
     assert (tmp_path / "precious" / "thesis.tex").exists()
 
 
+@pytest.mark.long
 def test_data_that_cannot_be_read_are_neither_ignored_nor_overwritten(local: Up) -> None:
     local.up()
     daemon.down(local.data)

@@ -119,6 +119,7 @@ def test_an_operator_opens_a_collection_for_automatic_publishing(celldock: Comma
     assert celldock.json("status", "open/pbmc68k")["dataset"]["published"] is True
 
 
+@pytest.mark.long
 def test_data_outlive_a_stop(celldock: Command) -> None:
     before = celldock.json("status", "lab/pbmc68k")
     assert celldock.run("local", "down").stdout == "stopped\n"

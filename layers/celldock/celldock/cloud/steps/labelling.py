@@ -13,7 +13,7 @@ from celldock.cloud.composing import compose
 from celldock.cloud.objects import MAX_COPY_BYTES, ObjectStore, Place
 from celldock.cloud.steps.conversion import finish_artifact, skipped
 from celldock.cloud.work import WorkArea
-from celldock.errors import NotFeasible
+from celldock.errors import InvalidSubmission, NotFeasible
 from celldock.formats.protocol import FileRecord, FormatPlan
 from celldock.labelling import Labelled, label_file
 from celldock.schema import Setting, load_schema
@@ -33,7 +33,8 @@ def label_submission(
 ) -> dict[str, Any]:
     """The artifact `h5ad`, unless this run or an earlier one has made it with the same code.
 
-    SKIPPED, with the reason, where no file can be made that could be published.
+    SKIPPED, with the reason, where no file can be made that could be published: one that is too large, or whose bytes
+    contradict each other in places where no rule looks.
     """
     work = WorkArea(artifacts, submission.version_id, submission.run)
     step = convert_step(FORMAT)
@@ -43,7 +44,7 @@ def label_submission(
     if manifest is None:
         try:
             manifest = _make(inbox, work, submission, schema_version, scratch, mark)
-        except NotFeasible as error:
+        except (NotFeasible, InvalidSubmission) as error:
             reason = f"{error.message} {error.hint}".strip()
             manifest = work.finish(step, mark, {_ARTIFACT: skipped(_planned(reason), reason)}, [])
     return manifest.result[_ARTIFACT]
