@@ -199,3 +199,26 @@ def test_a_local_file_that_is_replaced_keeps_its_content(tmp_path: Path) -> None
     other.write_bytes(b"other")
     other.replace(path)
     assert source.read(0, 5) == b"first"
+
+
+@pytest.mark.parametrize("by_the_system", [True, False])
+def test_a_piece_is_sent_to_another_file_where_that_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_the_system: bool
+) -> None:
+    if not by_the_system:
+        monkeypatch.delattr("os.copy_file_range", raising=False)
+    (tmp_path / "from").write_bytes(bytes(range(256)) * 40_000)
+    source = LocalSource(tmp_path / "from")
+    with (tmp_path / "to").open("wb") as target:
+        target.write(b"head")
+        source.send_to(target, 3, 10_000_000)
+        target.write(b"tail")
+    assert (tmp_path / "to").read_bytes() == b"head" + source.read(3, 10_000_000) + b"tail"
+
+
+def test_a_piece_of_a_file_that_has_shrunk_is_not_sent(tmp_path: Path) -> None:
+    (tmp_path / "from").write_bytes(b"0123456789")
+    source = LocalSource(tmp_path / "from")
+    (tmp_path / "from").write_bytes(b"0123")
+    with (tmp_path / "to").open("wb") as target, pytest.raises(ObjectGone):
+        source.send_to(target, 2, 8)

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from celldock.errors import HostileFile, TransientError
 from celldock.h5ad.sandbox.limits import PAGE_BYTES
-from celldock.h5ad.source import ByteSource
+from celldock.h5ad.source import ByteSource, LocalSource
 from celldock.h5ad.spool import Spool, changed_runs
 
 _PARALLEL = 8
@@ -83,8 +83,13 @@ class AppendedFile:
 
     def write_to(self, target: BinaryIO) -> None:
         """Writes the whole new file, a few MiB at a time."""
-        for start in range(0, self.size, _PIECE_BYTES):
-            target.write(self.read(start, min(_PIECE_BYTES, self.size - start)))
+        for segment in self.segments:
+            if not segment.is_new and isinstance(self.source, LocalSource):
+                self.source.send_to(target, segment.offset, segment.length)
+                continue
+            reader = self.spool if segment.is_new else self.source
+            for start in range(0, segment.length, _PIECE_BYTES):
+                target.write(reader.read(segment.offset + start, min(_PIECE_BYTES, segment.length - start)))
 
     def _parts(self, start: int, stop: int) -> Iterator[bytes]:
         if not 0 <= start <= stop <= self.size:
