@@ -14,6 +14,7 @@ from celldock_cli.fragments import Fragments
 from celldock_cli.libraries import settle
 from celldock_cli.outcome import CommandFailed, Exit
 from celldock_cli.progress import progress_bar
+from celldock_cli.terminal import print_json
 
 if TYPE_CHECKING:
     from celldock.h5ad.source import LocalSource
@@ -69,6 +70,16 @@ def validated(
             companions=Companions(fragments=beside),
             pre_analysis=pre_analysis,
         )
+
+
+def show(report: Report, *, as_json: bool) -> None:
+    """Prints a report on stdout, as text or as one JSON document."""
+    if as_json:
+        print_json(report.to_json())
+    else:
+        from celldock.report import render_text
+
+        print(render_text(report), end="")
 
 
 def guard(source: LocalSource) -> None:

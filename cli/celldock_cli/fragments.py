@@ -8,8 +8,6 @@ from pathlib import Path
 from celldock.catalog.keys import COMPANION_SUFFIXES, FRAGMENTS, SUFFIX
 from celldock_cli.outcome import CommandFailed, Exit
 
-FRAGMENTS_HELP = "The fragment file of an ATAC dataset; the one of the same name beside the file by default."
-
 
 @dataclass(frozen=True)
 class Fragments:

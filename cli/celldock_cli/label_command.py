@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from celldock_cli.apps import command_app
-from celldock_cli.files import begin, check_output, guard, opened, refused, schema_of, validated, written
-from celldock_cli.fragments import FRAGMENTS_HELP, find_fragments
+from celldock_cli.files import begin, check_output, guard, opened, refused, schema_of, show, validated, written
+from celldock_cli.fragments import find_fragments
+from celldock_cli.options import FragmentsFile, PreAnalysis, SchemaVersion
 from celldock_cli.outcome import Exit
 from celldock_cli.terminal import print_json
 
@@ -31,17 +32,9 @@ def label(
     trusted: Annotated[
         bool, typer.Option("--validated", help="The file has been found valid already: do not check it again.")
     ] = False,
-    fragments: Annotated[
-        Path | None,
-        typer.Option("--fragments", metavar="FILE", help=FRAGMENTS_HELP),
-    ] = None,
-    pre_analysis: Annotated[
-        bool, typer.Option("--pre-analysis", help="The file is for a pre-analysis collection: no cell types yet.")
-    ] = False,
-    schema: Annotated[
-        str | None,
-        typer.Option("--schema", metavar="VERSION", help="The version of the schema; the newest one by default."),
-    ] = None,
+    fragments: FragmentsFile = None,
+    pre_analysis: PreAnalysis = False,
+    schema: SchemaVersion = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was done as one JSON document on stdout and nothing else.")
     ] = False,
@@ -66,15 +59,9 @@ def label(
 
 
 def _refuse_invalid(report: Report, *, as_json: bool) -> None:
-    if report.valid:
-        return
-    if as_json:
-        print_json(report.to_json())
-    else:
-        from celldock.report import render_text
-
-        print(render_text(report), end="")
-    raise typer.Exit(Exit.INVALID_DATA)
+    if not report.valid:
+        show(report, as_json=as_json)
+        raise typer.Exit(Exit.INVALID_DATA)
 
 
 def _labelled(source: LocalSource, schema: Schema, scratch: Path, out: Path, *, pre_analysis: bool) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from celldock.catalog.keys import Rejection, parse_upload_key
 from celldock.report.text import printable
 from celldock_cli.api import Api
 from celldock_cli.apps import command_app
-from celldock_cli.fragments import FRAGMENTS_HELP, find_fragments
+from celldock_cli.fragments import find_fragments
+from celldock_cli.options import FragmentsFile
 from celldock_cli.outcome import CommandFailed, Exit
 from celldock_cli.profiles import resolve
 from celldock_cli.render import print_report, print_status
@@ -42,7 +43,7 @@ def submit(  # noqa: PLR0913 - one for each option
     name: Annotated[
         str | None, typer.Option("--name", help="The dataset's name; default: the file's name without .h5ad.")
     ] = None,
-    fragments: Annotated[Path | None, typer.Option("--fragments", metavar="FILE", help=FRAGMENTS_HELP)] = None,
+    fragments: FragmentsFile = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="Publish by itself once ready, where the collection allows it.")
     ] = False,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from celldock_cli.apps import command_app
-from celldock_cli.files import begin, opened, schema_of, validated
-from celldock_cli.fragments import FRAGMENTS_HELP, find_fragments
+from celldock_cli.files import begin, opened, schema_of, show, validated
+from celldock_cli.fragments import find_fragments
+from celldock_cli.options import FragmentsFile, PreAnalysis, SchemaVersion
 from celldock_cli.outcome import Exit
-from celldock_cli.terminal import print_json
 
 if TYPE_CHECKING:
     from celldock.report import Report
@@ -24,29 +24,16 @@ app = command_app()
 def validate(
     file: Annotated[Path, typer.Argument(help="The .h5ad file.")],
     *,
-    fragments: Annotated[
-        Path | None,
-        typer.Option("--fragments", metavar="FILE", help=FRAGMENTS_HELP),
-    ] = None,
-    pre_analysis: Annotated[
-        bool, typer.Option("--pre-analysis", help="The file is for a pre-analysis collection: no cell types yet.")
-    ] = False,
-    schema: Annotated[
-        str | None,
-        typer.Option("--schema", metavar="VERSION", help="The version of the schema; the newest one by default."),
-    ] = None,
+    fragments: FragmentsFile = None,
+    pre_analysis: PreAnalysis = False,
+    schema: SchemaVersion = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as one JSON document on stdout and nothing else.")
     ] = False,
 ) -> None:
     """Check a file on this machine, as the service would; exit 3 if it is invalid."""
     report = _validated(file, schema, fragments, pre_analysis=pre_analysis)
-    if as_json:
-        print_json(report.to_json())
-    else:
-        from celldock.report import render_text
-
-        print(render_text(report), end="")
+    show(report, as_json=as_json)
     raise typer.Exit(Exit.DONE if report.valid else Exit.INVALID_DATA)
 
 

@@ -304,6 +304,9 @@ class ObjectStore:
         """A file that was put together of parts, with the SHA-256 of all of it, up to `MAX_COPY_BYTES`.
 
         S3 reckons one of a whole object when it copies it, so this one is copied onto itself.
+
+        Raises:
+            ServiceFault: S3 gave no such checksum.
         """
         with aws_faults(key):
             answer = self._client.copy_object(
@@ -315,6 +318,8 @@ class ObjectStore:
                 ChecksumAlgorithm="SHA256",
             )
         sha256 = _hex(answer["CopyObjectResult"].get("ChecksumSHA256", ""))
+        if not sha256:
+            raise ServiceFault("S3 gave no checksum of the whole object.", code="object.checksum", where=key)
         return _stored(key, self.head(key, str(answer.get("VersionId", ""))).size, sha256, answer)
 
     def _checksum_head(self, key: str) -> dict[str, Any] | None:
