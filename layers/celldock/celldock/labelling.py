@@ -19,9 +19,9 @@ from celldock.h5ad.additivity import Additivity, prove_additivity
 from celldock.h5ad.appended import AppendedFile
 from celldock.h5ad.file import H5adFile, open_h5ad
 from celldock.h5ad.headers import Header
-from celldock.h5ad.repacking import LIMITS, RepackedFile, Repacking, prove_repacked, repack
+from celldock.h5ad.repacking import LIMITS, Repacking, prove_repacked, repack
 from celldock.h5ad.source import ByteSource
-from celldock.h5ad.spool import Spool
+from celldock.h5ad.spool import Spool, SpooledFile
 from celldock.labels import Citation, make_labels, removals
 from celldock.schema import Schema, Setting
 
@@ -83,7 +83,7 @@ def label_file(
 
 
 @contextmanager
-def unlabel_file(source: ByteSource, schema: Schema, *, scratch: Path) -> Generator[RepackedFile]:
+def unlabel_file(source: ByteSource, schema: Schema, *, scratch: Path) -> Generator[SpooledFile]:
     """A file without what has the names of the labels of `schema`, written anew into `scratch`.
 
     The guard must have passed it. Raises as `label_file` does, and CannotAppend for encodings that no label was ever
@@ -107,7 +107,7 @@ def _changed(source: ByteSource, make: _Make, scratch: Path) -> Generator[Labell
 
 
 @contextmanager
-def _repacked(source: ByteSource, reason: str, scratch: Path) -> Generator[tuple[RepackedFile, Repacking]]:
+def _repacked(source: ByteSource, reason: str, scratch: Path) -> Generator[tuple[SpooledFile, Repacking]]:
     with Spool.opened(0, scratch) as spool:
         with open_h5ad(source, limits=LIMITS) as original:
             file = repack(original, source, spool)

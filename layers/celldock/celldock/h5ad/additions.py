@@ -1,4 +1,4 @@
-"""What is added to an h5ad file, as data: new columns and elements of uns, and those that are taken away again.
+"""What is added to an h5ad file, as data: new columns, elements of uns and names, and what is taken away again.
 
 Nothing here reads or writes; `celldock.h5ad.appended` puts additions into a file.
 """
@@ -71,30 +71,91 @@ class RemovedColumn:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class RenamedColumn:
+    """A column that is to be called `to`. Its objects keep their bytes, and the column its place among the others."""
+
+    frame: str
+    name: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenamedElement:
+    """An element of uns (uns/cell_type_colors) that is to be found at `to`, another path in the same dictionary."""
+
+    path: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewIndex:
+    """Other names for the rows of a frame; as many `rows` of them as the frame has.
+
+    `blocks()` yields `str` objects as those of a `NewColumn` of text. The names that the rows had become the last of
+    the frame's columns under the name `former`, with the same bytes; where that is "", they are taken away, and stay in
+    the file as dead bytes. pandas calls the index as before, unless `former` is that name: then the index has none.
+    Where a column has the index's own name (AnnData stores both as one), it stays as it is and is all that is kept.
+    """
+
+    frame: str
+    rows: int
+    blocks: Callable[[], Iterable[Array]]
+    former: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Additions:
     """All that is done to one file, in this order of the new columns. `removed_elements` are paths below uns.
 
-    Columns that are to be removed must be there, new ones must not (but see `replaces`).
+    Columns that are to be removed or renamed must be there, new ones must not (but see `replaces`), unless the one that
+    has the name gets another. All names of what is there are those of the original.
     """
 
     columns: tuple[NewColumn, ...] = ()
     elements: tuple[NewElement, ...] = ()
     removed_columns: tuple[RemovedColumn, ...] = ()
     removed_elements: tuple[str, ...] = ()
+    renamed_columns: tuple[RenamedColumn, ...] = ()
+    renamed_elements: tuple[RenamedElement, ...] = ()
+    indexes: tuple[NewIndex, ...] = ()
 
 
-def taken_away(additions: Additions) -> tuple[str, ...]:
+def taken_away(additions: Additions, indexes: Mapping[str, str]) -> tuple[str, ...]:
     """The paths of all that the additions may take out of a file, replaced or removed; what lies below goes as well.
 
-    A column of AnnData 0.7 has its categories in another place than its codes.
+    `indexes` are the paths of what names the rows of frames and is no column as well. A column of AnnData 0.7 has its
+    categories in another place than its codes.
     """
     replaced = [(column.frame, column.name) for column in additions.columns if column.replaces]
     columns = [*replaced, *((column.frame, column.name) for column in additions.removed_columns)]
     elements = [element.path for element in additions.elements if element.replaces]
     return (
-        *(f"{frame}/{name}" for frame, name in columns),
-        *(f"{frame}/__categories/{name}" for frame, name in columns),
+        *(path for frame, name in columns for path in _paths_of(frame, name)),
         *elements,
         *additions.removed_elements,
+        *(indexes[index.frame] for index in additions.indexes if not index.former and index.frame in indexes),
     )
+
+
+def renamed(additions: Additions, indexes: Mapping[str, str]) -> dict[str, str]:
+    """The paths of all that the additions give another name, and which; what lies below goes along.
+
+    `indexes` are the paths of what names the rows of frames and is no column as well.
+    """
+    columns = [
+        pair
+        for column in additions.renamed_columns
+        for pair in zip(_paths_of(column.frame, column.name), _paths_of(column.frame, column.to), strict=True)
+    ]
+    elements = [(element.path, element.to) for element in additions.renamed_elements]
+    former = [
+        (indexes[index.frame], f"{index.frame}/{index.former}")
+        for index in additions.indexes
+        if index.former and index.frame in indexes
+    ]
+    return dict([*columns, *elements, *former])
+
+
+def _paths_of(frame: str, name: str) -> tuple[str, str]:
+    return f"{frame}/{name}", f"{frame}/__categories/{name}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 
 from celldock.canonical import canonical_json
 from celldock.errors import ServiceFault
-from celldock.h5ad.additions import Additions, taken_away
+from celldock.h5ad.additions import Additions, renamed, taken_away
 from celldock.h5ad.appended import AppendedFile
 from celldock.h5ad.file import H5adFile
 from celldock.h5ad.storage import Storage
@@ -36,15 +36,16 @@ class Additivity:
 
     `kept_datasets` of the original have their `kept_pieces` (chunks, or the one piece of a dataset that has none) of
     `kept_bytes` at the same places, by reference; `table_sha256` is the digest of paths, types, shapes, offsets and
-    sizes. `added` and `removed` are paths of datasets, also of those that were replaced. `changed_bytes` in
-    `changed_ranges` are what the new file has otherwise than the original before the original's end; `appended_bytes`
-    follow it.
+    sizes. `renamed` are those of them that have other paths now. `added` and `removed` are paths of datasets, also of
+    those that were replaced. `changed_bytes` in `changed_ranges` are what the new file has otherwise than the original
+    before the original's end; `appended_bytes` follow it.
     """
 
     kept_datasets: int
     kept_pieces: int
     kept_bytes: int
     table_sha256: str
+    renamed: Mapping[str, str]
     added: tuple[str, ...]
     removed: tuple[str, ...]
     changed_bytes: int
@@ -62,15 +63,17 @@ def prove_additivity(original: H5adFile, new: H5adFile, appended: AppendedFile, 
     Memory: the chunk tables of some datasets at a time. Raises ServiceFault (`additivity.broken`) if a dataset of the
     original is missing, or other than it was, though the additions do not say so.
     """
-    gone = taken_away(additions)
+    indexes = _indexes(original) if additions.indexes else {}
+    gone, others = taken_away(additions, indexes), renamed(additions, indexes)
     before = original.datasets()
-    kept = [path for path in before if not any(path == away or path.startswith(f"{away}/") for away in gone)]
+    pairs = [(path, _renamed(path, others)) for path in before if not any(_lies_at(path, away) for away in gone)]
     now = set(new.datasets())
-    if missing := [path for path in kept if path not in now]:
+    if missing := [place for _, place in pairs if place not in now]:
         raise _broken(missing[0], "is not in the new file")
     digest = hashlib.sha256()
     pieces = total = 0
-    for paths, (then, since) in _batches(kept, original, new):
+    for batch, (then, since) in _batches(pairs, original, new):
+        paths = [path for path, _ in batch]
         for path, old, fresh in zip(paths, then.heads, since.heads, strict=True):
             if old != fresh:
                 raise _broken(path, "is of another type or shape")
@@ -79,12 +82,14 @@ def prove_additivity(original: H5adFile, new: H5adFile, appended: AppendedFile, 
         digest.update(then.offsets.astype("<i8").tobytes() + then.sizes.astype("<i8").tobytes())
         pieces += len(then.offsets)
         total += int(then.sizes.sum())
+    kept = [path for path, _ in pairs]
     return Additivity(
         kept_datasets=len(kept),
         kept_pieces=pieces,
         kept_bytes=total,
         table_sha256=digest.hexdigest(),
-        added=tuple(sorted(now.difference(kept))),
+        renamed={path: place for path, place in pairs if path != place},
+        added=tuple(sorted(now.difference(place for _, place in pairs))),
         removed=tuple(sorted(set(before).difference(kept))),
         changed_bytes=appended.changed_bytes,
         changed_ranges=len(appended.changed),
@@ -92,16 +97,31 @@ def prove_additivity(original: H5adFile, new: H5adFile, appended: AppendedFile, 
     )
 
 
+def _indexes(file: H5adFile) -> dict[str, str]:
+    """The paths of what names the rows of each frame and is no column as well."""
+    header = file.header()
+    frames = (header.obs, header.var, *([header.raw_var] if header.raw_var else []))
+    return {frame.path: frame.index for frame in frames if frame.index not in [column.path for column in frame.columns]}
+
+
+def _lies_at(path: str, place: str) -> bool:
+    return path == place or path.startswith(f"{place}/")
+
+
+def _renamed(path: str, others: Mapping[str, str]) -> str:
+    return next((to + path.removeprefix(old) for old, to in others.items() if _lies_at(path, old)), path)
+
+
 def _batches(
-    paths: Sequence[str], original: H5adFile, new: H5adFile
-) -> Iterator[tuple[Sequence[str], tuple[Storage, Storage]]]:
+    pairs: Sequence[tuple[str, str]], original: H5adFile, new: H5adFile
+) -> Iterator[tuple[Sequence[tuple[str, str]], tuple[Storage, Storage]]]:
     at = 0
-    while at < len(paths):
-        then = original.storage(paths[at : at + _BATCH])
-        batch = paths[at : at + len(then.heads)]
-        since = new.storage(batch)
+    while at < len(pairs):
+        then = original.storage([path for path, _ in pairs[at : at + _BATCH]])
+        batch = pairs[at : at + len(then.heads)]
+        since = new.storage([place for _, place in batch])
         if len(since.heads) != len(batch):
-            raise _broken(batch[-1], "is stored in more pieces")
+            raise _broken(batch[-1][1], "is stored in more pieces")
         yield batch, (then, since)
         at += len(batch)
 

@@ -30,9 +30,16 @@ _KINDS = {
 def append(session: Session, source: ByteSource, additions: Additions, spool: Spool) -> AppendedFile:
     """Makes the additions in the child that has the file open; see `H5adFile.append`."""
     with session.keeping(spool):
-        session.call("append_start")
+        session.call(
+            "append_start",
+            columns=[[column.frame, column.name, column.to] for column in additions.renamed_columns],
+            elements=[[element.path, element.to] for element in additions.renamed_elements],
+        )
+        for index in additions.indexes:
+            session.call("append_index", frame=index.frame, rows=index.rows, former=index.former)
+            _send_rows(session, NewColumn(index.frame, "index", "string", index.rows, index.blocks), "append")
         for column in additions.columns:
-            _append_column(session, column)
+            send_column(session, column, "append")
         for element in additions.elements:
             value = _plain(element.value)
             session.call("append_element", path=element.path, value=value, replaces=element.replaces)
@@ -44,9 +51,17 @@ def append(session: Session, source: ByteSource, additions: Additions, spool: Sp
     return assemble(source, spool, size if type(size) is int else 0)
 
 
-def _append_column(session: Session, column: NewColumn) -> None:
+def send_column(session: Session, column: NewColumn, operation: str) -> None:
+    """Hands a column to the child block by block, to its operations `<operation>_column` and `<operation>_rows`.
+
+    Raises ServiceFault for values that are not what the column says.
+    """
     plan: dict[str, Any] = {item.name: getattr(column, item.name) for item in fields(column) if item.name != "blocks"}
-    session.call("append_column", column=plan)
+    session.call(f"{operation}_column", column=plan)
+    _send_rows(session, column, operation)
+
+
+def _send_rows(session: Session, column: NewColumn, operation: str) -> None:
     rows = 0
     for block in _even_blocks(column):
         _check(column, block)
@@ -54,7 +69,7 @@ def _append_column(session: Session, column: NewColumn) -> None:
         mask = np.ma.getmaskarray(block) if column.kind.startswith("nullable") else None
         # What is masked may be anything: the same column is to give the same bytes.
         values = block if mask is None else np.where(mask, 0, np.ma.getdata(block)).astype(block.dtype)
-        session.call("append_rows", values=values, mask=mask)
+        session.call(f"{operation}_rows", values=values, mask=mask)
     if rows != column.rows:
         raise ServiceFault(
             f"{column.frame}/{column.name} came with {rows:,} values instead of {column.rows:,}.",

@@ -25,10 +25,12 @@ from celldock.h5ad.guard import Inventory
 from celldock.h5ad.headers import ArrayHeader, ColumnHeader, FrameHeader, Header, MatrixHeader
 from celldock.h5ad.layout import ChunkTables, FileLayout
 from celldock.h5ad.layout_document import check_document
+from celldock.h5ad.rewrites import Rewrite
+from celldock.h5ad.rewriting import write_anew
 from celldock.h5ad.sandbox.limits import Limits
 from celldock.h5ad.sandbox.parent import SANDBOX, Sandbox, Session
 from celldock.h5ad.source import ByteSource
-from celldock.h5ad.spool import Spool
+from celldock.h5ad.spool import Spool, SpooledFile
 from celldock.h5ad.storage import Storage, StoredHead
 
 type Array = np.ndarray[Any, Any]
@@ -137,6 +139,19 @@ class H5adFile:
         """Writes the file anew into an empty spool; see `celldock.h5ad.repacking`. Returns the new file's bytes."""
         with self._session.keeping(spool):
             return typed(int, self._session.call("repack"))
+
+    def rewrite(self, rewrite: Rewrite, spool: Spool) -> SpooledFile:
+        """A new file in an empty spool, of what this one has and of what is new; this one stays as it is.
+
+        The guard must have passed the file; it is open with `celldock.h5ad.rewriting.limits_of` its source, and the
+        spool has the `room_for` it. The result rests on the spool alone. Equal files and rewrites give equal bytes.
+        Memory: a block of a matrix and some MiB, and 64 MiB or a stored chunk in the child.
+
+        Raises:
+            CannotAppend: the file is in an encoding into which nothing new fits; it says why.
+            ServiceFault: values that are not what the rewrite says of them, or a mistake of ours.
+        """
+        return write_anew(self._session, self._source, rewrite, spool)
 
     def datasets(self) -> list[str]:
         """The paths of all datasets."""

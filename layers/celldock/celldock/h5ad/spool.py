@@ -6,34 +6,39 @@ import os
 import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
 
+from celldock.errors import HostileFile
+from celldock.h5ad.pages import PageSet
 from celldock.h5ad.sandbox.limits import MAX_APPENDED_BYTES, MAX_TOUCHED_BYTES, PAGE_BYTES
 from celldock.h5ad.sandbox.protocol import Array, Malformed
+
+_PIECE_BYTES = 8 * 1024 * 1024
 
 
 class Spool:
     """Written pages of a file of `size` bytes.
 
     Those from the original's last page on lie in a temporary file in `directory`; those before it, which are few, in
-    memory. Not to be used after its context.
+    memory. No page lies more than `room` bytes behind the original's end. Not to be used after its context.
     """
 
-    def __init__(self, size: int, directory: Path | None = None) -> None:
+    def __init__(self, size: int, directory: Path | None = None, *, room: int = MAX_APPENDED_BYTES) -> None:
         self._first = size // PAGE_BYTES
-        self._last = (size + MAX_APPENDED_BYTES) // PAGE_BYTES
+        self._last = (size + room) // PAGE_BYTES
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed by `close`
-        self._kept: set[int] = set()
+        self._kept = PageSet()
         self._touched: dict[int, bytes] = {}
 
     @classmethod
     @contextmanager
-    def opened(cls, size: int, directory: Path | None = None) -> Generator[Self]:
+    def opened(cls, size: int, directory: Path | None = None, *, room: int = MAX_APPENDED_BYTES) -> Generator[Self]:
         """A spool that is deleted when the context ends."""
-        spool = cls(size, directory)
+        spool = cls(size, directory, room=room)
         try:
             yield spool
         finally:
@@ -106,6 +111,43 @@ class Spool:
         if type(number) is not int or not 0 <= number <= self._last:
             raise Malformed("no page of the file")
         return number
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledFile:
+    """A whole new file of `size` bytes in a spool, which must stay open; to be read as any other source."""
+
+    name: str
+    size: int
+    spool: Spool
+
+    @property
+    def new_ranges(self) -> list[tuple[int, int]]:
+        """All of it."""
+        return [(0, self.size)]
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`."""
+        if not 0 <= offset <= offset + length <= self.size:
+            raise ValueError("beyond the end of the file")
+        return self.spool.read(offset, length)
+
+    def write_to(self, target: BinaryIO) -> None:
+        """Writes the whole file, a few MiB at a time."""
+        for start in range(0, self.size, _PIECE_BYTES):
+            target.write(self.read(start, min(_PIECE_BYTES, self.size - start)))
+
+
+def spooled(name: str, size: Any, spool: Spool) -> SpooledFile:
+    """What a child has written into an empty spool, if an honest one could have. Raises HostileFile if not."""
+    if type(size) is not int or not 0 < size <= spool.length:
+        raise HostileFile(
+            "The file makes the program that writes it anew do nonsense.",
+            code="file.crashes_reader",
+            where=name,
+            hint="Load it with anndata.read_h5ad, if that works, and write it anew with write_h5ad.",
+        )
+    return SpooledFile(name, size, spool)
 
 
 def changed_runs(before: bytes, after: bytes) -> list[tuple[int, int]]:

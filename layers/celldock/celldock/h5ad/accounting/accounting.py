@@ -38,7 +38,7 @@ MAX_UNCLAIMED = 256 * 1024 * 1024
 
 _MAX_SUPERBLOCK = 128
 _MAX_RECORD = 16 * 1024 * 1024
-_BETWEEN = "between the objects"
+BETWEEN = "between the objects"
 _PIECE = 1024 * 1024
 
 
@@ -255,7 +255,7 @@ def _look_between(source: Ranges, ledger: Ledger, starts: Array, stops: Array) -
     offsets, sizes = _in_pieces(begins, ends)
     for part, pieces in batches(Window(source), offsets, sizes):
         for offset, piece in zip(offsets[part].tolist(), pieces, strict=True):
-            ledger.doubt(_BETWEEN, offset, piece)
+            ledger.doubt(BETWEEN, offset, piece)
 
 
 def _in_pieces(begins: Array, ends: Array) -> tuple[Array, Array]:

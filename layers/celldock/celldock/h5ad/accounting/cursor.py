@@ -11,6 +11,7 @@ import numpy as np
 from celldock.h5ad.damage import damaged
 from celldock.h5ad.fetching import Job, Ranges, fetch_ahead, read_range
 from celldock.h5ad.layout import Array
+from celldock.h5ad.remembered import RememberedSource
 
 UNDEFINED = (1 << 64) - 1
 """The address of what does not exist."""
@@ -83,6 +84,8 @@ class Window:
 
     def piece(self, offset: int, length: int) -> memoryview:
         """`length` bytes at `offset`, which lie within the file."""
+        if isinstance(self.source, RememberedSource) and (known := self.source.recall(offset, length)) is not None:
+            return memoryview(known)
         first, last = offset // _PAGE, (offset + max(1, length) - 1) // _PAGE
         if last - first > 1:
             return read_range(self.source, offset, offset + length)

@@ -17,9 +17,8 @@ _HEAD = 16
 _SMALLEST = 4096
 """Bytes of the collections that libhdf5 makes, if no object needs more."""
 _LARGEST_HELD = 1 << 20
-_AT_ONCE = 4 * 1024
 _PIECE = 1024 * 1024
-_TEXT = "among the texts of any length"
+TEXTS = "among the texts of any length"
 _SIGNATURE = int.from_bytes(b"GCOL\x01\0\0\0", "little")
 
 
@@ -31,8 +30,9 @@ def check_heaps(window: Window, ledger: Ledger, pointers: Pointers) -> None:
     starts, stops = pointers.runs()
     addresses = np.unique(starts >> np.uint64(NUMBER_BITS)).astype(np.int64)
     wanted = _Wanted(starts, stops)
-    for begin in range(0, len(addresses), _AT_ONCE):
-        _check_some(window, ledger, addresses[begin : begin + _AT_ONCE], wanted)
+    likely = _likely(addresses)
+    for part in _parts(likely):
+        _check_some(window, ledger, addresses[part], likely[part], wanted)
     if wanted.missing():
         raise damaged(ledger.name, "some of its texts are missing")
 
@@ -57,14 +57,10 @@ class _Wanted:
         return self._met < int((self._stops - self._starts).sum())
 
 
-def _check_some(window: Window, ledger: Ledger, addresses: Array, wanted: _Wanted) -> None:
+def _check_some(window: Window, ledger: Ledger, addresses: Array, likely: Array, wanted: _Wanted) -> None:
     if addresses.max() + _SMALLEST > ledger.size:
         raise damaged(ledger.name, "its texts are said to lie outside of it")
-    first = [
-        piece
-        for _, pieces in batches(window, addresses, np.full(len(addresses), _SMALLEST, np.int64))
-        for piece in pieces
-    ]
+    first = [piece for _, pieces in batches(window, addresses, likely) for piece in pieces]
     heads = np.frombuffer(b"".join(bytes(piece[:_HEAD]) for piece in first), "<u8").reshape(-1, 2)
     sizes = heads[:, 1]
     if (heads[:, 0] != _SIGNATURE).any() or (sizes < _SMALLEST).any():
@@ -80,6 +76,12 @@ def _check_some(window: Window, ledger: Ledger, addresses: Array, wanted: _Wante
         )
     for number in np.flatnonzero(sizes > _LARGEST_HELD).tolist():
         _check_large(window, ledger, int(addresses[number]), int(sizes[number]), wanted)
+
+
+def _likely(addresses: Array) -> Array:
+    """How much to read of each collection before its size is known: up to the next one, where that is near."""
+    gaps = np.diff(addresses, append=addresses[-1:] + _SMALLEST)
+    return np.where((gaps >= _SMALLEST) & (gaps <= _LARGEST_HELD), gaps, _SMALLEST)
 
 
 def _parts(sizes: Array) -> Iterator[slice]:
@@ -108,12 +110,13 @@ class _Held:
         ends = np.cumsum(padded)
         begins = ends - padded
         data = np.zeros(int(ends[-1]), np.uint8)
-        for begin, piece in zip(begins.tolist(), first, strict=True):
-            data[begin : begin + len(piece)] = np.frombuffer(piece, np.uint8)
-        more = np.flatnonzero(sizes > _SMALLEST)
-        for part, pieces in batches(window, addresses[more] + _SMALLEST, sizes[more] - _SMALLEST):
-            for begin, piece in zip(begins[more][part].tolist(), pieces, strict=True):
-                data[begin + _SMALLEST : begin + _SMALLEST + len(piece)] = np.frombuffer(piece, np.uint8)
+        read = np.minimum([len(piece) for piece in first], sizes)
+        for begin, length, piece in zip(begins.tolist(), read.tolist(), first, strict=True):
+            data[begin : begin + length] = np.frombuffer(piece, np.uint8, length)
+        more = np.flatnonzero(sizes > read)
+        for part, pieces in batches(window, (addresses + read)[more], (sizes - read)[more]):
+            for begin, piece in zip((begins + read)[more][part].tolist(), pieces, strict=True):
+                data[begin : begin + len(piece)] = np.frombuffer(piece, np.uint8)
         return cls(data.view("<u8"), addresses, begins, begins + sizes)
 
 
@@ -152,7 +155,7 @@ def _check_objects(ledger: Ledger, held: _Held, active: Array, at: Array, wanted
         text = held.words.view(np.uint8)[start : start + size].tobytes()
         # To add a column is to write the list of columns anew. The names in the old one are those of members, still.
         if text not in ledger.names:
-            ledger.slack(_TEXT, int(offsets[number]) + _HEAD, text)
+            ledger.slack(TEXTS, int(offsets[number]) + _HEAD, text)
     _check_padding(ledger, held, offsets, behind, sizes)
     at[active] = behind
 
@@ -165,7 +168,7 @@ def _check_padding(ledger: Ledger, held: _Held, offsets: Array, behind: Array, s
     for number in padded[padding != 0].tolist():
         begin = int(behind[number] - unused[number])
         rest = held.words.view(np.uint8)[begin : int(behind[number])].tobytes()
-        ledger.slack(_TEXT, int(offsets[number]) + _HEAD + int(sizes[number]), rest)
+        ledger.slack(TEXTS, int(offsets[number]) + _HEAD + int(sizes[number]), rest)
 
 
 def _look_at_tail(ledger: Ledger, held: _Held, number: int, at: int) -> None:
@@ -173,7 +176,7 @@ def _look_at_tail(ledger: Ledger, held: _Held, number: int, at: int) -> None:
     end = int(held.ends[number])
     start = at + _HEAD if end - at >= _HEAD else at
     rest = held.words.view(np.uint8)[start:end].tobytes()
-    ledger.slack(_TEXT, int(held.addresses[number]) + start - int(held.begins[number]), rest)
+    ledger.slack(TEXTS, int(held.addresses[number]) + start - int(held.begins[number]), rest)
 
 
 def _check_large(window: Window, ledger: Ledger, address: int, size: int, wanted: _Wanted) -> None:
@@ -192,10 +195,10 @@ def _check_large(window: Window, ledger: Ledger, address: int, size: int, wanted
             raise damaged(ledger.name, "a collection of its texts is broken")
         stop = at + _HEAD + length
         if not wanted.among(np.array([address << NUMBER_BITS | number], np.uint64))[0]:
-            look_at(window, ledger, _TEXT, at + _HEAD, stop)
-        look_at(window, ledger, _TEXT, stop, behind)
+            look_at(window, ledger, TEXTS, at + _HEAD, stop)
+        look_at(window, ledger, TEXTS, stop, behind)
         at = behind
-    look_at(window, ledger, _TEXT, at, end)
+    look_at(window, ledger, TEXTS, at, end)
 
 
 def look_at(window: Window, ledger: Ledger, kind: str, start: int, stop: int) -> None:

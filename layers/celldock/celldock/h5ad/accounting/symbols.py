@@ -15,7 +15,7 @@ _MAX_NAMES = 64 * 1024 * 1024
 _MAX_NAME = 1 << 16
 _SYMBOL = 40
 _SOFT = 2
-_NAMES = "in a group's list of names"
+NAMES = "in a group's list of names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,11 @@ class _Names:
                 raise damaged(self._where, "the list of its members' names is broken")
             self._rest[free : free + 2 * WORD] = bytes(2 * WORD)
             free = int.from_bytes(self._data[free : free + WORD], "little")
-        self._ledger.slack(_NAMES, self._offset, self._rest)
+        # Apart from each other: between them lie names that are in use.
+        used = np.frombuffer(self._rest, np.uint8) != 0
+        edges = np.flatnonzero(np.diff(used, prepend=False, append=False))
+        for start, stop in edges.reshape(-1, 2).tolist():
+            self._ledger.residue(NAMES, self._offset + start, stop - start)
 
 
 def _without(data: bytes, rest: bytearray) -> bytes:

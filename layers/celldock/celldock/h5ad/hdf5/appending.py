@@ -1,9 +1,10 @@
 """Adds columns and elements to a file without moving anything of the original.
 
 Whatever is new gets a place behind the file's end, and stays without a name until all of it is there. Then the frames'
-lists of columns are renewed, the new objects are named, and only then is taken away what is to go, so that no freed
-place is used again. What libhdf5 rewrites where it lies: the superblock, the headers of frames that get another list of
-columns, and the indexes (B-tree, symbol nodes, heap of names) of groups that get or lose members.
+lists of columns are renewed, what is to have another name gets it, the new objects are named, and only then is taken
+away what is to go, so that no freed place is used again. What libhdf5 rewrites where it lies: the superblock, the
+headers of frames that get another list of columns or another index, and the indexes (B-tree, symbol nodes, heap of
+names) of groups that get or lose members.
 
 The file is opened a second time for that, and no string of the original is read there: libhdf5 would put new strings
 into the gaps of heaps that it knows.
@@ -11,7 +12,7 @@ into the gaps of heaps that it knows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -23,7 +24,7 @@ from celldock.errors import CannotAppend, InvalidSubmission
 from celldock.h5ad.additions import Array, NewValue
 from celldock.h5ad.container import HEAD_BYTES, declared_end
 from celldock.h5ad.hdf5 import nodes
-from celldock.h5ad.hdf5.encodings import TEXT, ColumnPlan, Encoder, Filling, appending
+from celldock.h5ad.hdf5.encodings import OLD_CATEGORIES, TEXT, ColumnPlan, Encoder, Filling, appending
 from celldock.h5ad.hdf5.faults import shown
 from celldock.h5ad.hdf5.overlay import Overlay
 from celldock.h5ad.hdf5.series import encoding_of
@@ -31,8 +32,7 @@ from celldock.h5ad.hdf5.series import encoding_of
 _FRAME, _OLD_FRAME = ("dataframe", "0.2.0"), ("dataframe", "0.1.0")
 _UNMARKED = ("", "")
 _DICTS = {_UNMARKED, ("dict", "0.1.0")}
-_OLD_CATEGORIES = "__categories"
-_ORDER = "column-order"
+_ORDER, _INDEX = "column-order", "_index"
 _POINTER_BYTES = 16
 _MAX_ATTRIBUTE_BYTES = 65_000
 """An attribute lies in an object header, whose messages hold up to 64 KiB (HDF5 file format, IV.A.1)."""
@@ -62,6 +62,8 @@ class Appending:
     _made: dict[str, h5py.Group] = field(default_factory=dict[str, h5py.Group])
     _links: list[_Link] = field(default_factory=list[_Link])
     _gone: list[str] = field(default_factory=list[str])
+    _moves: dict[str, str] = field(default_factory=dict[str, str])
+    _indexes: dict[str, str] = field(default_factory=dict[str, str])
     _filling: Filling | None = None
 
     def __post_init__(self) -> None:
@@ -75,6 +77,52 @@ class Appending:
         if persistent:
             _cannot("", "keeps a list of free places within it, where new data would go")
 
+    def rename(self, columns: Sequence[Sequence[str]], elements: Sequence[Sequence[str]]) -> None:
+        """Gives columns (frame, name, new name) and elements of uns (path, new path) other names; to be called first.
+
+        Raises InvalidSubmission if something has a name already that does not get another.
+        """
+        pairs = [
+            *elements,
+            *(pair for frame, *names in columns for pair in zip(*(_paths(frame, name) for name in names), strict=True)),
+        ]
+        moves = {old: new for old, new in pairs if nodes.find(self.original, old) is not None}
+        for frame in dict.fromkeys(frame for frame, _, _ in columns):
+            others = {name: to for of, name, to in columns if of == frame}
+            order = self._order(frame)
+            if not others.keys() <= set(order):
+                raise ValueError(f"{frame} lacks columns that are to be renamed")
+            order[:] = [others.get(name, name) for name in order]
+        self._moves = moves
+        for new in moves.values():
+            if new not in moves and nodes.find(self.original, new) is not None:
+                _refuse_taken(new, "is there already, and may not be overwritten")
+        if len(set(moves.values())) != len(moves):
+            raise ValueError("two things are to have the same name")
+
+    def start_index(self, frame: str, rows: int, former: str) -> None:
+        """Makes other names for the rows of a frame, to be filled by `write`; see `NewIndex`."""
+        order, index = self._order(frame), nodes.text_attribute(_group(self.original, frame), _INDEX)
+        path = f"{frame}/{index}"
+        if nodes.find(self.original, path) is None:
+            _cannot(frame, "does not say what names its rows")
+        name = index
+        if index in order or index == former:
+            # What named the rows stays where it is: a column that is equal to it, or is now to be one of that name.
+            name = self._indexes[frame] = _INDEX
+            if former and index not in order:
+                self._enlist(frame, former)
+        elif former:
+            self._take(self._there(*_paths(frame, former)), f"{frame}/{former}", replaces=False)
+            self._moves[path] = f"{frame}/{former}"
+            self._enlist(frame, former)
+        else:
+            self._gone.append(path)
+        self._take(self._there(f"{frame}/{name}") if name != index else [], f"{frame}/{name}", replaces=False)
+        encoder = Encoder(self._file, marked=not self._is_old(frame))
+        self._filling = encoder.plain(ColumnPlan(frame, name, "string", rows, "", (), ordered=False, replaces=False))
+        self._links.append(_Link(frame, name, self._filling.values, replaces=path in self._gone))
+
     def start_column(self, plan: ColumnPlan) -> None:
         """Makes a column, to be filled by `write`.
 
@@ -85,25 +133,14 @@ class Appending:
         encoder = Encoder(self._file, marked=not is_old)
         # What names the rows lies beside the columns, and is none of them.
         replaces = plan.replaces and plan.name in order
-        self._take(self._paths_of_column(frame, plan.name), f"{frame}/{plan.name}", replaces=replaces)
-        if is_old and plan.kind.startswith("nullable"):
-            _cannot(frame, "is in the encoding of AnnData 0.7, which has no such columns with missing values")
-        if plan.kind == "categorical" and is_old:
-            labels, self._filling = encoder.old_categorical(plan)
-            node = self._filling.values
-            self._links.append(_Link(self._old_categories(frame), plan.name, labels, plan.replaces))
-        elif plan.kind == "categorical":
-            node, self._filling = encoder.categorical(plan)
-        elif plan.kind.startswith("nullable"):
-            node, self._filling = encoder.nullable(plan)
-        else:
-            self._filling = encoder.plain(plan)
-            node = self._filling.values
-        self._links.append(_Link(frame, plan.name, node, plan.replaces))
+        self._take(self._there(*_paths(frame, plan.name)), f"{frame}/{plan.name}", replaces=replaces)
+        made = encoder.column(plan)
+        self._filling = made.filling
+        if made.old_labels is not None:
+            self._links.append(_Link(self._old_categories(frame), plan.name, made.old_labels, plan.replaces))
+        self._links.append(_Link(frame, plan.name, made.node, plan.replaces))
         if plan.name not in order:
-            order.append(plan.name)
-        if _POINTER_BYTES * len(order) > _MAX_ATTRIBUTE_BYTES:
-            _cannot(frame, f"would have {len(order):,} columns, whose names do not fit where AnnData lists them")
+            self._enlist(frame, plan.name)
 
     def write(self, values: Array, mask: Array | None) -> None:
         """The next rows of the column that was started last."""
@@ -113,7 +150,7 @@ class Appending:
     def add_element(self, path: str, value: NewValue, *, replaces: bool) -> None:
         """Makes an element of uns; raises InvalidSubmission as `start_column` does."""
         parent, name = self._parent(path)
-        self._take([path] if nodes.find(self.original, path) is not None else [], path, replaces=replaces)
+        self._take(self._there(path), path, replaces=replaces)
         self._links.append(_Link(parent, name, self._encoder().element(path, value), replaces))
 
     def finish(self, removed_columns: Mapping[str, list[str]], removed_elements: list[str]) -> int:
@@ -125,9 +162,10 @@ class Appending:
         for frame, names in removed_columns.items():
             for name in names:
                 self._order(frame).remove(name)
-                removed += self._paths_of_column(frame, name)
+                removed += self._there(*_paths(frame, name))
         for frame, order in self._orders.items():
-            self._renew_order(frame, order)
+            self._renew(frame, order)
+        self._rename()
         self._name(replacing=False)
         for path in self._gone:
             self._unlink(path)
@@ -149,6 +187,12 @@ class Appending:
             self._orders[frame] = order
         return self._orders[frame]
 
+    def _enlist(self, frame: str, name: str) -> None:
+        order = self._order(frame)
+        order.append(name)
+        if _POINTER_BYTES * len(order) > _MAX_ATTRIBUTE_BYTES:
+            _cannot(frame, f"would have {len(order):,} columns, whose names do not fit where AnnData lists them")
+
     def _encoder(self) -> Encoder:
         """What makes elements of uns."""
         return Encoder(self._file, marked=encoding_of(self.original) != _UNMARKED)
@@ -169,7 +213,7 @@ class Appending:
         parent, _, name = path.rpartition("/")
         if not parent or parent in self._made:
             return parent, name
-        node = nodes.find(self.original, parent)
+        node = self._stays(parent)
         if node is None:
             self._made[parent] = self._encoder().dictionary()
             self._links.append(_Link(*self._parent(parent), self._made[parent], replaces=False))
@@ -179,24 +223,46 @@ class Appending:
 
     def _old_categories(self, frame: str) -> str:
         """The path of the group where a frame of AnnData 0.7 has all of its categories, made if there is none."""
-        path = f"{frame}/{_OLD_CATEGORIES}"
+        path = f"{frame}/{OLD_CATEGORIES}"
         if path not in self._made and nodes.find_group(self.original, path) is None:
             self._made[path] = Encoder(self._file).group()
-            self._links.append(_Link(frame, _OLD_CATEGORIES, self._made[path], replaces=False))
+            self._links.append(_Link(frame, OLD_CATEGORIES, self._made[path], replaces=False))
         return path
 
-    def _paths_of_column(self, frame: str, name: str) -> list[str]:
-        paths = (f"{frame}/{name}", f"{frame}/{_OLD_CATEGORIES}/{name}")
-        return [path for path in paths if nodes.find(self.original, path) is not None]
+    def _there(self, *paths: str) -> list[str]:
+        """Those of the paths at which there is something, once all that gets another name has it."""
+        given = set(self._moves.values())
+        return [path for path in paths if path in given or self._stays(path) is not None]
 
-    def _renew_order(self, frame: str, order: list[str]) -> None:
-        if order == nodes.text_list_attribute(_group(self.original, frame), _ORDER):
-            return
-        group = _group(self._file, frame)
-        with appending(frame):
+    def _stays(self, path: str) -> nodes.Node | None:
+        """What the original has at a path, unless it gets another name, or what it lies in."""
+        moved = any(path == old or path.startswith(f"{old}/") for old in self._moves)
+        return None if moved else nodes.find(self.original, path)
+
+    def _renew(self, frame: str, order: list[str]) -> None:
+        """Writes which columns a frame has, and which names its rows, where that is not what it was."""
+        old, group = _group(self.original, frame), _group(self._file, frame)
+        if order != nodes.text_list_attribute(old, _ORDER):
+            self._renew_attribute(group, _ORDER, np.array(order, dtype=object))
+        if self._indexes.get(frame, nodes.text_attribute(old, _INDEX)) != nodes.text_attribute(old, _INDEX):
+            self._renew_attribute(group, _INDEX, self._indexes[frame])
+
+    def _renew_attribute(self, group: h5py.Group, name: str, value: Array | str) -> None:
+        with appending(nodes.path_of(group)):
             # Not by assignment: h5py would write it under a random name first, which leaves traces in the header.
-            h5a.delete(group.id, _ORDER.encode())
-            group.attrs.create(_ORDER, np.array(order, dtype=object), dtype=TEXT)
+            h5a.delete(group.id, name.encode())
+            group.attrs.create(name, value, dtype=TEXT)
+
+    def _rename(self) -> None:
+        """Gives all names, each once nothing else has it any more."""
+        waiting = dict(self._moves)
+        while waiting:
+            ready = [path for path, to in waiting.items() if to not in waiting]
+            if not ready:
+                raise ValueError("names that are to change places")
+            for path in ready:
+                with appending(path):
+                    self._file.move(path, waiting.pop(path))
 
     def _name(self, *, replacing: bool) -> None:
         for link in self._links:
@@ -210,6 +276,11 @@ class Appending:
         group = _group(self._file, parent)
         with appending(path):
             del group[name]
+
+
+def _paths(frame: str, name: str) -> tuple[str, str]:
+    """Where the objects of a column are; those of AnnData 0.7 have their categories in another place."""
+    return f"{frame}/{name}", f"{frame}/{OLD_CATEGORIES}/{name}"
 
 
 def _group(file: h5py.File, path: str) -> h5py.Group:

@@ -15,9 +15,12 @@ import numpy as np
 from h5py import h5g
 
 from celldock.errors import CannotAppend
+from celldock.h5ad.chunking import LEVEL, dense_chunks, is_shuffled
 from celldock.h5ad.hdf5 import nodes
 from celldock.h5ad.hdf5.faults import FAULTS, shown
 
+OLD_CATEGORIES = "__categories"
+"""Where a frame of AnnData 0.7 has the categories of its columns."""
 TEXT = h5py.string_dtype()
 """Strings of any length, as AnnData's format demands: each takes its place in a heap."""
 
@@ -61,6 +64,15 @@ class Filling:
         self.rows = stop
 
 
+@dataclass(frozen=True, slots=True)
+class MadeColumn:
+    """A column that has no name yet, and what fills it; in AnnData 0.7 its categories lie in another place."""
+
+    node: nodes.Node
+    filling: Filling
+    old_labels: h5py.Dataset | None = None
+
+
 @dataclass(frozen=True)
 class Encoder:
     """Makes objects of one file, opened for writing. Every method may raise CannotAppend.
@@ -82,6 +94,61 @@ class Encoder:
         group = self.group()
         self._mark(group, "dict", "0.1.0")
         return group
+
+    def sparse(self, shape: tuple[int, int]) -> h5py.Group:
+        """A csr matrix without its three arrays. It says what it is in AnnData 0.7 already."""
+        group = self.group()
+        with appending(""):
+            group.attrs["encoding-type"], group.attrs["encoding-version"] = "csr_matrix", "0.1.0"
+            group.attrs["shape"] = np.array(shape, np.int64)
+        return group
+
+    def raw(self) -> h5py.Group:
+        """A raw with nothing in it; it says what it is in AnnData 0.7 already, but has no varm there."""
+        group = self.group()
+        with appending("raw"):
+            group.attrs["encoding-type"], group.attrs["encoding-version"] = "raw", "0.1.0"
+            if self.marked:
+                group["varm"] = self.dictionary()
+        return group
+
+    def frame(self, index: str, columns: Sequence[str]) -> h5py.Group:
+        """A frame without its columns; before AnnData 0.8 it has a place for their categories."""
+        group = self.group()
+        with appending(""):
+            group.attrs["encoding-type"] = "dataframe"
+            group.attrs["encoding-version"] = "0.2.0" if self.marked else "0.1.0"
+            group.attrs["_index"] = index
+            group.attrs.create("column-order", np.array(columns, dtype=object), dtype=TEXT)
+            if not self.marked:
+                group[OLD_CATEGORIES] = self.group()
+        return group
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5py.Dataset:
+        """A dense array, for chunks that are compressed already."""
+        dataset = self._compressed(shape, dtype, dense_chunks(shape, dtype))
+        self._mark_array(dataset)
+        return dataset
+
+    def growing(self, dtype: np.dtype[Any], chunk: int) -> h5py.Dataset:
+        """One of the arrays of a sparse matrix, which is to grow with its chunks; these are compressed already."""
+        return self._compressed((0,), dtype, (chunk,), maxshape=(None,))
+
+    def column(self, plan: ColumnPlan) -> MadeColumn:
+        """A column of any kind. Raises CannotAppend for kinds that AnnData 0.7 does not have."""
+        if plan.kind.startswith("nullable"):
+            if not self.marked:
+                problem = "is in the encoding of AnnData 0.7, which has no such columns with missing values"
+                message = f"{shown(plan.frame)} {problem}."
+                raise CannotAppend(message, code="file.not_appendable", where=shown(plan.frame))
+            return MadeColumn(*self.nullable(plan))
+        if plan.kind == "categorical" and self.marked:
+            return MadeColumn(*self.categorical(plan))
+        if plan.kind == "categorical":
+            labels, filling = self.old_categorical(plan)
+            return MadeColumn(filling.values, filling, labels)
+        filling = self.plain(plan)
+        return MadeColumn(filling.values, filling)
 
     def plain(self, plan: ColumnPlan) -> Filling:
         """A column that is one dataset."""
@@ -156,6 +223,20 @@ class Encoder:
             options = {"chunks": (chunk,), "compression": "gzip", "compression_opts": _GZIP_LEVEL, "shuffle": True}
         with appending(plan.frame):
             return self.file.create_dataset(None, (plan.rows,), dtype, track_times=False, **options)
+
+    def _compressed(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        chunks: tuple[int, ...] | None,
+        maxshape: tuple[None] | None = None,
+    ) -> h5py.Dataset:
+        options: dict[str, Any] = {}
+        if chunks:
+            shuffle = is_shuffled(dtype)
+            options = {"chunks": chunks, "compression": "gzip", "compression_opts": LEVEL, "shuffle": shuffle}
+        with appending(""):
+            return self.file.create_dataset(None, shape, dtype, track_times=False, maxshape=maxshape, **options)
 
     def _filled(self, where: str, value: Any, dtype: np.dtype[Any] | None) -> h5py.Dataset:
         with appending(where):

@@ -9,6 +9,7 @@ import h5py
 from celldock.h5ad.hdf5.appending import Appending
 from celldock.h5ad.hdf5.frames import Frames
 from celldock.h5ad.hdf5.overlay import PageKeeper
+from celldock.h5ad.hdf5.rewriting import Rewriting
 from celldock.h5ad.hdf5.stream import SourceFile
 
 
@@ -16,7 +17,8 @@ from celldock.h5ad.hdf5.stream import SourceFile
 class OpenFile:
     """A file of `size` bytes, and what stays open of it from one operation to the next.
 
-    `stream` has its bytes, `pages` takes those that are written; `appending` is there while something is appended.
+    `stream` has its bytes, `pages` takes those that are written; `appending` is there while something is appended,
+    `rewriting` while a new file is written.
     """
 
     hdf5: h5py.File
@@ -25,3 +27,4 @@ class OpenFile:
     size: int
     pages: PageKeeper
     appending: Appending | None = None
+    rewriting: Rewriting | None = None

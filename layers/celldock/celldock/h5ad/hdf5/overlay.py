@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from celldock.h5ad.pages import PageSet
 from celldock.h5ad.sandbox.limits import PAGE_BYTES
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Overlay(io.RawIOBase):
         self._max_pages = max_pages
         self._position = 0
         self._pages: OrderedDict[int, bytearray] = OrderedDict()
-        self._kept: set[int] = set()
+        self._kept = PageSet()
 
     @property
     def size(self) -> int:
@@ -136,7 +137,7 @@ class Overlay(io.RawIOBase):
         beyond = -(-size // PAGE_BYTES)
         for number in [number for number in self._pages if number >= beyond]:
             del self._pages[number]
-        for number in [number for number in self._kept if number >= beyond]:
+        for number in list(self._kept.from_on(beyond)):
             # The keeper still has what was there.
             self._hold(number, bytearray(PAGE_BYTES))
         offset = size % PAGE_BYTES
@@ -198,4 +199,5 @@ class Overlay(io.RawIOBase):
     def _keep(self, pages: list[tuple[int, bytearray]]) -> None:
         if pages:
             self._keeper.keep(pages)
-            self._kept.update(number for number, _ in pages)
+            for number, _ in pages:
+                self._kept.add(number)

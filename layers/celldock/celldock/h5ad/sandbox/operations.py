@@ -25,10 +25,12 @@ from celldock.h5ad.hdf5.layouts import file_layout
 from celldock.h5ad.hdf5.opened import OpenFile
 from celldock.h5ad.hdf5.overlay import Overlay
 from celldock.h5ad.hdf5.repacking import repack
+from celldock.h5ad.hdf5.rewriting import Rewriting
 from celldock.h5ad.hdf5.storage import dataset_paths, storage_of
 from celldock.h5ad.hdf5.values import read_element
 from celldock.h5ad.hdf5.walk import guard_file
 from celldock.h5ad.headers import ArrayHeader, ColumnHeader, FrameHeader, Header
+from celldock.h5ad.placing import Placing
 
 
 def _guard(file: OpenFile, *, size: int) -> dict[str, Any]:
@@ -69,8 +71,13 @@ def _element(file: OpenFile, *, path: str) -> Any:
     return to_plain(read_element(file.hdf5, path))
 
 
-def _append_start(file: OpenFile) -> None:
+def _append_start(file: OpenFile, *, columns: list[list[str]], elements: list[list[str]]) -> None:
     file.appending = Appending(file.hdf5, Overlay(file.stream, file.size, file.pages))
+    file.appending.rename(columns, elements)
+
+
+def _append_index(file: OpenFile, *, frame: str, rows: int, former: str) -> None:
+    _appending(file).start_index(frame, rows, former)
 
 
 def _append_column(file: OpenFile, *, column: dict[str, Any]) -> None:
@@ -99,6 +106,55 @@ def _repack(file: OpenFile) -> int:
     return repack(file.hdf5, Overlay(io.RawIOBase(), 0, file.pages))
 
 
+def _rewrite_start(file: OpenFile, *, placing: dict[str, Any]) -> None:
+    overlay = Overlay(io.RawIOBase(), 0, file.pages)
+    file.rewriting = Rewriting(file.hdf5, overlay, Placing.from_plain(placing))
+
+
+def _rewrite_copy(file: OpenFile) -> bool:
+    return _rewriting(file).copy()
+
+
+def _rewrite_sparse(file: OpenFile, *, path: str, shape: list[int]) -> None:
+    rows, columns = shape
+    _rewriting(file).sparse(path, (rows, columns))
+
+
+def _rewrite_growing(file: OpenFile, *, path: str, dtype: str, chunk: int) -> None:
+    _rewriting(file).growing(path, dtype, chunk)
+
+
+def _rewrite_array(file: OpenFile, *, path: str, shape: list[int], dtype: str) -> None:
+    _rewriting(file).array(path, tuple(shape), dtype)
+
+
+def _rewrite_chunks(file: OpenFile, *, chunks: list[dict[str, Any]]) -> None:
+    for chunk in chunks:
+        _rewriting(file).write_chunk(chunk["path"], tuple(chunk["corner"]), chunk["length"], chunk["stored"])
+
+
+def _rewrite_frame(file: OpenFile, *, path: str, index: str, columns: list[str]) -> None:
+    _rewriting(file).frame(path, index, columns)
+
+
+def _rewrite_column(file: OpenFile, *, column: dict[str, Any]) -> None:
+    _rewriting(file).start_column(ColumnPlan(**column))
+
+
+def _rewrite_rows(file: OpenFile, *, values: np.ndarray, mask: np.ndarray | None) -> None:
+    _rewriting(file).write(values, mask)
+
+
+def _rewrite_finish(file: OpenFile) -> int:
+    rewriting, file.rewriting = _rewriting(file), None
+    return rewriting.finish()
+
+
+def _rewriting(file: OpenFile) -> Rewriting:
+    assert file.rewriting is not None
+    return file.rewriting
+
+
 def _datasets(file: OpenFile) -> list[str]:
     return dataset_paths(file.hdf5)
 
@@ -118,11 +174,22 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "array": _array,
     "element": _element,
     "append_start": _append_start,
+    "append_index": _append_index,
     "append_column": _append_column,
     "append_rows": _append_rows,
     "append_element": _append_element,
     "append_finish": _append_finish,
     "repack": _repack,
+    "rewrite_start": _rewrite_start,
+    "rewrite_copy": _rewrite_copy,
+    "rewrite_sparse": _rewrite_sparse,
+    "rewrite_growing": _rewrite_growing,
+    "rewrite_array": _rewrite_array,
+    "rewrite_chunks": _rewrite_chunks,
+    "rewrite_frame": _rewrite_frame,
+    "rewrite_column": _rewrite_column,
+    "rewrite_rows": _rewrite_rows,
+    "rewrite_finish": _rewrite_finish,
     "datasets": _datasets,
     "storage": _storage,
 }
