@@ -14,9 +14,9 @@ def planned(path: Path) -> Planned:
     return make_plan(LocalSource(path), ["cells"])
 
 
-def scanned(path: Path, scratch: Path) -> ScanResult:
+def scanned(path: Path, scratch: Path, plan: Planned | None = None) -> ScanResult:
     """All partitions of a file, merged."""
-    plan = planned(path)
+    plan = plan or planned(path)
     scan = plan.plan.scan
     result = ScanResult(scan.rows)
     for refusal in scan.refusals:

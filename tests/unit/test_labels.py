@@ -314,7 +314,7 @@ def test_a_file_that_answers_otherwise_the_second_time_is_hostile(tmp_path: Path
         with pytest.raises(HostileFile) as refusal:
             list(first.blocks())
 
-    assert (first.name, refusal.value.code) == ("cell_type", "labels.unsteady")
+    assert (first.name, refusal.value.code) == ("cell_type", "file.unsteady")
 
 
 class _Unsteady:

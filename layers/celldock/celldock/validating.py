@@ -5,20 +5,14 @@ On AWS the same functions are called by the steps Plan, Scan and Validate: see `
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from celldock.errors import InvalidSubmission
 from celldock.h5ad.source import ByteSource
-from celldock.plan import Planned, make_plan, scan_partition
-from celldock.plan.scan import matrices_of, stored_elements
+from celldock.plan import Progress, make_plan, scan_file
 from celldock.report import FileFacts, Report
-from celldock.scan import ScanResult
 from celldock.schema import Schema, Setting, validate
-
-type Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +53,7 @@ def validate_file(
     except InvalidSubmission as refusal:
         facts = FileFacts(name=source.name, size=source.size)
         return Report.refused(refusal, schema_version=schema.version, file=facts, schema_url=schema.url)
-    scan = _scan(source, planned, scratch, progress)
+    scan = scan_file(source, planned, scratch=scratch, progress=progress)
     header = planned.plan.header
     fragments = companions.fragments if companions else None
     known = None if companions is None else fragments is not None
@@ -96,38 +90,3 @@ class _Told:
     def read(self, offset: int, length: int) -> bytes:
         self._progress(offset, self._source.size)
         return self._source.read(offset, length)
-
-
-def _scan(source: ByteSource, planned: Planned, scratch: Path, progress: Progress | None) -> ScanResult:
-    """All partitions, one after the other."""
-    plan, layout = planned.plan.scan, planned.layout
-    result = ScanResult(plan.rows)
-    for refusal in plan.refusals:
-        result.add(refusal)
-    meter = _Meter(planned, progress) if progress else None
-    for partition in plan.partitions:
-        tell = partial(meter.count, partition.path) if meter else None
-        result.add(scan_partition(source, plan, layout, partition, scratch=scratch, tell=tell))
-    result.check_complete()
-    return result
-
-
-class _Meter:
-    """Turns rows of matrices into stored elements; within a matrix all rows count alike."""
-
-    def __init__(self, planned: Planned, progress: Progress) -> None:
-        self._progress = progress
-        self._per_row = {
-            matrix.path: stored_elements(matrix) / max(1, matrix.shape[0])
-            for matrix in matrices_of(planned.plan.header)
-        }
-        self._done = 0.0
-        self._total = sum(self._per_row[each.path] * (each.stop - each.start) for each in planned.plan.scan.partitions)
-        self._tell()
-
-    def count(self, path: str, rows: int) -> None:
-        self._done += rows * self._per_row[path]
-        self._tell()
-
-    def _tell(self) -> None:
-        self._progress(round(self._done), round(self._total))

@@ -13,8 +13,8 @@ from celldock.h5ad.additions import NewColumn
 from celldock.h5ad.file import H5adFile
 from celldock.h5ad.frames import iter_blocks
 from celldock.h5ad.headers import FrameHeader
-from celldock.labels.columns import code_type
 from celldock.labels.recipes import GeneKind, GeneLabel
+from celldock.schema.numbering import code_type
 from celldock.schema.reference import Gene, Reference
 
 type Array = np.ndarray[Any, Any]

@@ -10,9 +10,10 @@ import numpy as np
 
 from celldock.h5ad.additions import NewColumn, NewElement
 from celldock.h5ad.elements import Element
-from celldock.labels.columns import Numbering, code_type, column_named, facts_of
+from celldock.labels.columns import column_named, facts_of
 from celldock.labels.recipes import GUIDES, PerturbationTypes
 from celldock.schema.facts import Tables, Value
+from celldock.schema.numbering import Numbering, code_type
 from celldock.schema.reference import Reference
 from celldock.schema.rules.terms import Spelling, ontology
 

@@ -10,8 +10,9 @@ import numpy as np
 from celldock.errors import InvalidSubmission
 from celldock.h5ad.additions import NewColumn
 from celldock.h5ad.headers import ColumnHeader
-from celldock.labels.columns import Numbering, code_type, facts_of
+from celldock.labels.columns import facts_of
 from celldock.schema.facts import Tables
+from celldock.schema.numbering import Numbering, code_type
 from celldock.schema.reference import Reference
 from celldock.schema.rules.terms import Spelling
 

@@ -7,7 +7,7 @@ them are shown escaped.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from celldock.report.model import Finding, Report
 
@@ -25,6 +25,11 @@ def printable(text: str) -> str:
 def render_text(report: Report) -> str:
     """The report as lines of text: the verdict, then each finding with its place, examples and suggestion."""
     return "\n".join(_lines(report)) + "\n"
+
+
+def render_findings(findings: Iterable[Finding]) -> str:
+    """Findings alone, with a blank line between them."""
+    return "\n\n".join("\n".join(_finding(finding)) for finding in findings) + "\n"
 
 
 def _lines(report: Report) -> Iterator[str]:

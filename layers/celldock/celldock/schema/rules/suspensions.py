@@ -46,10 +46,10 @@ def suspension_type_by_assay(context: Context, *, table: Sequence[Mapping[str, A
     wrong: dict[str, Counter[str]] = {}
     allowed: dict[str, list[str]] = {}
     for assay, suspension, cells in _pairs(context):
-        sets = [row.types for row in rows if row.has(context.reference, assay)]
-        if suspension in known and any(suspension not in types for types in sets):
+        types = _types(context.reference, rows, assay)
+        if types is not None and suspension in known and suspension not in types:
             wrong.setdefault(assay, Counter())[suspension] += cells
-            allowed[assay] = [each for each in sets[0] if all(each in types for types in sets)]
+            allowed[assay] = types
     for assay, found in wrong.items():
         words = " or ".join(map(repr, allowed[assay]))
         yield context.finding(
@@ -79,6 +79,16 @@ def suspension_type_of_unlisted_assay(context: Context, *, table: Sequence[Mappi
             examples=_CELLS.examples(unlisted),
             suggestion=f"Make sure that {_COLUMN} fits, and tell the curators of the schema, who keep its table.",
         )
+
+
+def suspension_types(reference: Reference, table: Sequence[Mapping[str, Any]], assay: str) -> list[str]:
+    """The types that all rows of the table which have the assay allow; none where no row has it."""
+    return _types(reference, _TABLE.validate_python(table), assay) or []
+
+
+def _types(reference: Reference, rows: Sequence[_Row], assay: str) -> list[str] | None:
+    sets = [row.types for row in rows if row.has(reference, assay)]
+    return [each for each in sets[0] if all(each in types for types in sets)] if sets else None
 
 
 def _pairs(context: Context) -> Iterator[tuple[str, str, int]]:
