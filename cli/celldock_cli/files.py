@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from celldock.errors import InvalidSubmission, ObjectGone
-from celldock_cli.fragments import Fragments
+from celldock_cli.beside import Beside
 from celldock_cli.libraries import settle
 from celldock_cli.outcome import CommandFailed, Exit
 from celldock_cli.progress import progress_bar
@@ -55,7 +55,7 @@ def schema_of(version: str | None) -> Schema:
 
 
 def validated(
-    source: LocalSource, schema: Schema, fragments: Fragments | None, scratch: Path, *, pre_analysis: bool
+    source: LocalSource, schema: Schema, fragments: Beside | None, scratch: Path, *, pre_analysis: bool
 ) -> Report:
     """The report on a file, with a progress bar on the terminal. Raises CommandFailed for one that is being written."""
     from celldock.validating import Companion, Companions, validate_file

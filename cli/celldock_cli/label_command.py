@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from celldock.catalog.keys import FRAGMENTS
 from celldock_cli.apps import command_app
+from celldock_cli.beside import find_beside
 from celldock_cli.files import begin, check_output, guard, opened, refused, schema_of, show, validated, written
-from celldock_cli.fragments import find_fragments
 from celldock_cli.options import FragmentsFile, PreAnalysis, SchemaVersion
 from celldock_cli.outcome import Exit
 from celldock_cli.terminal import print_json
@@ -49,7 +50,7 @@ def label(
             record = _unlabelled(source, chosen, scratch, out)
         else:
             if not trusted:
-                beside = find_fragments(file, fragments)
+                beside = find_beside(FRAGMENTS, file, fragments)
                 _refuse_invalid(validated(source, chosen, beside, scratch, pre_analysis=pre_analysis), as_json=as_json)
             record = _labelled(source, chosen, scratch, out, pre_analysis=pre_analysis)
     if as_json:

@@ -23,6 +23,7 @@ TRACEBACK = "CELLDOCK_TRACEBACK"
 # Each command, and the module whose `app` is that command or has it.
 _MODULES = MappingProxyType(
     {
+        "curate": "curate_command",
         "validate": "validate_command",
         "label": "label_command",
         "submit": "service_commands",
@@ -49,7 +50,7 @@ class Commands(TyperGroup):
 
 
 app = command_app(
-    cls=Commands, no_args_is_help=True, help="Dock single-cell data: validate, label, submit, follow, publish."
+    cls=Commands, no_args_is_help=True, help="Dock single-cell data: curate, validate, label, submit, follow, publish."
 )
 
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from celldock.catalog.keys import Rejection, parse_upload_key
+from celldock.catalog.keys import CURATION, FRAGMENTS, Rejection, parse_upload_key
 from celldock.report.text import printable
 from celldock_cli.api import Api
 from celldock_cli.apps import command_app
-from celldock_cli.fragments import find_fragments
+from celldock_cli.beside import find_beside
 from celldock_cli.options import FragmentsFile
 from celldock_cli.outcome import CommandFailed, Exit
 from celldock_cli.profiles import resolve
@@ -44,6 +44,14 @@ def submit(  # noqa: PLR0913 - one for each option
         str | None, typer.Option("--name", help="The dataset's name; default: the file's name without .h5ad.")
     ] = None,
     fragments: FragmentsFile = None,
+    curation: Annotated[
+        Path | None,
+        typer.Option(
+            "--curation",
+            metavar="FILE",
+            help="What is done to it first; the <name>.curation.yaml beside the file by default.",
+        ),
+    ] = None,
     publish: Annotated[
         bool, typer.Option("--publish", help="Publish by itself once ready, where the collection allows it.")
     ] = False,
@@ -54,18 +62,19 @@ def submit(  # noqa: PLR0913 - one for each option
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Upload a file into the inbox, and before it the fragment file that belongs to it."""
+    """Upload a file into the inbox, and before it the fragment file and the curation that belong to it."""
     if not file.is_file():
         raise CommandFailed(f"no such file: {file}", Exit.USAGE)
     key = f"{collection}/{name or file.name.removesuffix('.h5ad')}.h5ad"
     parsed = parse_upload_key(key)
     if isinstance(parsed, Rejection):
         raise CommandFailed(parsed.message, Exit.USAGE, parsed.hint)
-    beside = find_fragments(file, fragments)
+    companions = [find_beside(FRAGMENTS, file, fragments), find_beside(CURATION, file, curation)]
     target = resolve(profile, data)
-    if beside is not None:
-        # First, so that the run that the .h5ad file starts finds it.
-        upload(target, beside.file, key.removesuffix(".h5ad") + beside.suffix, publish=False, console=progress)
+    for beside in companions:
+        if beside is not None:
+            # First, so that the run that the .h5ad file starts finds it.
+            upload(target, beside.file, key.removesuffix(".h5ad") + beside.suffix, publish=False, console=progress)
     stored = upload(target, file, key, publish=publish, console=progress)
     dataset = key.removesuffix(".h5ad")
     if watch:

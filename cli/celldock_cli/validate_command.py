@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from celldock.catalog.keys import FRAGMENTS
 from celldock_cli.apps import command_app
+from celldock_cli.beside import find_beside
 from celldock_cli.files import begin, opened, schema_of, show, validated
-from celldock_cli.fragments import find_fragments
 from celldock_cli.options import FragmentsFile, PreAnalysis, SchemaVersion
 from celldock_cli.outcome import Exit
 
@@ -40,6 +41,6 @@ def validate(
 def _validated(file: Path, version: str | None, fragments: Path | None, *, pre_analysis: bool) -> Report:
     begin()
     source, schema = opened(file), schema_of(version)
-    beside = find_fragments(file, fragments)
+    beside = find_beside(FRAGMENTS, file, fragments)
     with tempfile.TemporaryDirectory(prefix="celldock-") as scratch:
         return validated(source, schema, beside, Path(scratch), pre_analysis=pre_analysis)
