@@ -29,7 +29,7 @@ artifacts = ObjectStore(client("s3"), environment.artifacts)
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`{"submission", "plan_key"}` → the verdict, and where the report lies."""
+    """`{"submission"}` → the verdict, and where the report lies."""
     submission = Submission.model_validate(event["submission"])
     logger.append_keys(**submission.log_keys())
     verdict = validate_submission(inbox, artifacts, submission)

@@ -14,7 +14,7 @@ from botocore.response import StreamingBody
 from celldock.catalog.keys import PLAN, part_step
 from celldock.catalog.work import code_digest, fingerprint
 from celldock.cloud import objects
-from celldock.cloud.objects import S3ByteSource
+from celldock.cloud.objects import Place, S3ByteSource
 from celldock.cloud.sink import S3Sink
 from celldock.cloud.work import WorkArea
 from celldock.errors import ObjectGone, ServiceFault, Throttled, TransientError
@@ -88,13 +88,13 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ],
 )
 def test_what_passes_is_tried_again_after_a_growing_wait(waits: list[float], answer: bytes | Exception) -> None:
-    assert S3ByteSource(Flaky(b"0123", answer, answer), "b", "k", "v", 4).read(0, 4) == b"0123"
+    assert S3ByteSource(Flaky(b"0123", answer, answer), Place("b", "k", "v"), 4).read(0, 4) == b"0123"
     assert 0.1 <= waits[0] <= 0.2 <= waits[1] <= 0.4
 
 
 def test_waits_differ_so_that_workers_do_not_come_back_together(waits: list[float]) -> None:
     for _ in range(20):
-        S3ByteSource(Flaky(b"0123", refused("SlowDown", 503)), "b", "k", "v", 4).read(0, 4)
+        S3ByteSource(Flaky(b"0123", refused("SlowDown", 503)), Place("b", "k", "v"), 4).read(0, 4)
     assert len(set(waits)) > 10
 
 
@@ -103,7 +103,7 @@ def test_what_does_not_pass_is_an_error_that_the_workflow_repeats(
     waits: list[float], answer: bytes | Exception, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        S3ByteSource(Flaky(b"0123", *[answer] * 9), "b", "k", "v", 4).read(0, 4)
+        S3ByteSource(Flaky(b"0123", *[answer] * 9), Place("b", "k", "v"), 4).read(0, 4)
     assert len(waits) == 2
 
 

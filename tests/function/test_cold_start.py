@@ -14,6 +14,7 @@ FUNCTIONS = [
     "AssembleFunction",
     "ClaimFunction",
     "ConvertFunction",
+    "CurateFunction",
     "FailFunction",
     "FragmentsFunction",
     "IntakeFunction",

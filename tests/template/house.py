@@ -14,7 +14,7 @@ type Stack = dict[str, Any]
 type Machine = dict[str, Any]
 type Statement = dict[str, Any]
 
-WORKERS = ("Plan", "Scan", "Fragments", "Validate", "Label", "Convert", "Assemble")
+WORKERS = ("Curate", "Plan", "Scan", "Fragments", "Validate", "Label", "Convert", "Assemble")
 FUNCTIONS = ("Intake", "Claim", *WORKERS, "Publish", "Fail", "Announce", "Api")
 
 

@@ -91,11 +91,12 @@ class Flow:
     def _map(self, name: str, state: dict[str, Any], data: Shape, context: dict[str, Any]) -> None:
         if "ItemReader" in state:
             _template(state["ItemReader"]["Parameters"], data, context)
-            item = self.items[name]
+            items = [self.items[name]]
         else:
-            (item,) = _resolve(state["ItemsPath"], data, context)
-        inner = {**context, "Map": {"Item": {"Value": item, "Index": ANY}}}
-        self.run(state["ItemProcessor"], _template(state["ItemSelector"], data, inner), inner)
+            items = list(_resolve(state["ItemsPath"], data, context))
+        for item in items:
+            inner = {**context, "Map": {"Item": {"Value": item, "Index": ANY}}}
+            self.run(state["ItemProcessor"], _template(state["ItemSelector"], data, inner), inner)
 
 
 def _template(template: Any, data: Shape, context: dict[str, Any]) -> Shape:

@@ -15,6 +15,7 @@ HEADERS = LIGHT | {"CoreLayer"}
 RULES = HEADERS | {"ReferenceLayer"}
 CONVERSION = HEADERS | {"ColumnsLayer"}
 CARRIED = dict.fromkeys(FUNCTIONS, LIGHT) | {
+    "Curate": RULES,
     "Plan": HEADERS,
     "Scan": HEADERS,
     "Fragments": RULES,

@@ -10,7 +10,8 @@ import pytest
 from statelint.linter import Linter
 
 from celldock import errors
-from celldock.catalog.keys import FRAGMENTS
+from celldock.catalog.keys import CURATION, FRAGMENTS
+from celldock.catalog.records import first_step
 from celldock.catalog.states import VERSION_TRANSITIONS, VersionState
 from tests.template.house import ROOT, Machine, function_of, machines, states, tasks
 
@@ -213,7 +214,6 @@ def test_fragments_are_checked_where_there_are_any_before_the_verdict(definition
 @pytest.mark.parametrize(
     ("name", "step"),
     [
-        ("Claim", "Plan"),
         ("RecordPlan", "Scan"),
         ("RecordScan", "Validate"),
         ("RecordVerdict", "Label"),
@@ -227,6 +227,28 @@ def test_a_failure_is_recorded_under_the_step_that_the_catalog_shows(definition:
     if name in CATALOG_WRITES:
         (shown,) = [part for part in parts(state, "UpdateExpression") if ":step" in part["UpdateExpression"]]
         assert shown["ExpressionAttributeValues"][":step"] == {"S": step}
+
+
+def test_a_run_begins_with_the_step_that_claim_says(definition: Machine) -> None:
+    found = definition["States"]
+    assert found["Claim"]["ResultSelector"]["at"] == {"step.$": "$.Payload.step"}
+    assert (found["Claim"]["Next"], found["Curate?"]["Default"]) == ("Curate?", first_step({}))
+    (curated,) = found["Curate?"]["Choices"]
+    assert curated["Variable"] == f"$.submission.companions.{CURATION}"
+    assert curated["Next"] == first_step({CURATION}) == "Curate"
+
+
+def test_what_was_curated_goes_on_as_an_upload_and_what_could_not_be_is_reported(definition: Machine) -> None:
+    found = definition["States"]
+    order = ["Curate", "RecordCuration", "LeaveCuration", "Curated?"]
+    assert [found[name]["Next"] for name in order[:-1]] == order[1:]
+    shown = CATALOG_WRITES["RecordCuration"]["Parameters"]["ExpressionAttributeValues"][":step"]
+    assert shown == {"S.$": "$.curation.next"}
+    assert found["LeaveCuration"]["Parameters"] == {"step.$": "$.curation.next"}
+    assert found["LeaveCuration"]["ResultPath"] == "$.at"
+    (refused,) = found["Curated?"]["Choices"]
+    assert (refused["Next"], found["Curated?"]["Default"]) == ("PlanNothing", "Plan")
+    assert (found["PlanNothing"]["Parameters"]["formats"], found["PlanNothing"]["Next"]) == ([], "Validate")
 
 
 def test_the_definitions_placeholders_are_those_that_the_template_fills(source: dict[str, Any]) -> None:

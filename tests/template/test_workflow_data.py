@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from celldock.catalog.keys import FRAGMENTS
+from celldock.catalog.keys import CURATION, FRAGMENTS
 from celldock.catalog.records import RunInput, Submission
 from tests.template.house import Machine, states
 from tests.template.shapes import ANY, DeadPath, Flow, Shape
 
 INPUT: Shape = dict.fromkeys(RunInput.model_fields, ANY)
-SUBMISSION: Shape = dict.fromkeys(Submission.model_fields, ANY) | {"companions": {FRAGMENTS: ANY}}
+SUBMISSION: Shape = dict.fromkeys(Submission.model_fields, ANY) | {"companions": {FRAGMENTS: ANY, CURATION: ANY}}
 FORMAT: Shape = dict.fromkeys(
     ("format", "feasible", "required", "reason", "partitions", "partitions_key", "version"), ANY
 )
@@ -28,6 +28,7 @@ CONTEXT: dict[str, Any] = {
 }
 RESULTS: dict[str, Shape] = {
     "${ClaimFunction}": SUBMISSION,
+    "${CurateFunction}": dict.fromkeys(("refused", "next", "record", "changes", "bytes"), ANY),
     "${PlanFunction}": dict.fromkeys(("key", "refused", "n_obs", "n_vars", "nnz", "seconds"), ANY)
     | {"scan": {"partitions": ANY, "partitions_key": ANY}, "formats": [FORMAT]},
     "${ScanFunction}": {},
@@ -64,10 +65,11 @@ def test_each_function_gets_the_payload_of_the_contract(definition: Machine) -> 
     ]
     assert payloads == {
         "Claim": [{"submission": INPUT, "execution": ANY}],
+        "Curate": [{"submission": SUBMISSION}],
         "Plan": [{"submission": SUBMISSION}],
         "ScanPart": [{"submission": SUBMISSION, "partition": SCAN_PARTITION}],
         "CheckFragments": [{"submission": SUBMISSION}],
-        "Validate": [{"submission": SUBMISSION, "plan_key": ANY}],
+        "Validate": [{"submission": SUBMISSION}],
         "Label": [{"submission": SUBMISSION, "schema_version": ANY}],
         "ConvertPart": [{"submission": SUBMISSION, "format": ANY, "partition": PARTITION}],
         "Assemble": [{"submission": SUBMISSION, "format": ANY, "partitions_key": ANY}],
@@ -78,7 +80,7 @@ def test_each_function_gets_the_payload_of_the_contract(definition: Machine) -> 
 @pytest.mark.parametrize(
     ("state", "place", "path"),
     [
-        ("Validate", ("Parameters", "Payload", "plan_key.$"), "$.plan.keys"),
+        ("Label", ("Parameters", "Payload", "schema_version.$"), "$.verdict.schema"),
         ("Scan?", ("Choices",), [{"Variable": "$.plan.scans.partitions", "Next": "Scan"}]),
         ("RecordFailure", ("Parameters", "Payload", "step.$"), "$.at.state"),
         ("ConvertParts", ("ItemSelector", "partition.$"), "$$.Map.Value"),

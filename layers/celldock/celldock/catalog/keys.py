@@ -20,8 +20,14 @@ SUFFIX = ".h5ad"
 FRAGMENTS = "fragments"
 """The kind of companion that is the fragment file of an ATAC dataset."""
 
+CURATION = "curation"
+"""The kind of companion that says what is done to the file before it is validated."""
+
 COMPANION_SUFFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {FRAGMENTS: (".fragments.tsv.bgz", ".fragments.tsv.gz")}
+    {
+        FRAGMENTS: (".fragments.tsv.bgz", ".fragments.tsv.gz"),
+        CURATION: (".curation.yaml", ".curation.yml"),
+    }
 )
 """How the key of each kind of companion ends, in place of `.h5ad`; of two that came at once the first one counts."""
 
@@ -199,7 +205,7 @@ def _companion(key: str) -> CompanionKey | Rejection | None:
                     "The file's extension is not in lower case.",
                     f"Rename the file so that it ends in '{suffix}' and upload it again.",
                 )
-    return _almost_fragments(key)
+    return _almost_fragments(key) or _almost_curation(key)
 
 
 def _almost_fragments(key: str) -> Rejection | None:
@@ -225,6 +231,18 @@ def _almost_fragments(key: str) -> Rejection | None:
             "key.fragments_name",
             "The name of the fragment file does not tell which .h5ad file it belongs to.",
             "Name it as the .h5ad file, with '.fragments.tsv.gz' in place of '.h5ad', and upload it again.",
+        )
+    return None
+
+
+def _almost_curation(key: str) -> Rejection | None:
+    """A config for curation that has not the name of a companion."""
+    if key.lower().endswith(("curation.yaml", "curation.yml", "curation.json")):
+        return Rejection(
+            key,
+            "key.curation_name",
+            "The name of the config for curation does not tell which .h5ad file it belongs to.",
+            "Name it as the .h5ad file, with '.curation.yaml' in place of '.h5ad', and upload it again.",
         )
     return None
 
@@ -314,6 +332,11 @@ def report_key(key: str, version_id: str, run: int) -> str:
     return f"{REPORTS_PREFIX}{_shorten(key)}/{version_id}/{run}/report.json"
 
 
+def curation_key(report: str) -> str:
+    """Where the record of a curation lies: beside the report on the same run."""
+    return report.removesuffix("report.json") + "curation.json"
+
+
 def _shorten(key: str) -> str:
     # surrogatepass: a lone surrogate cannot come from S3, yet must not stop the report on a key that holds one.
     raw = key.encode("utf-8", "surrogatepass")
@@ -331,6 +354,7 @@ class Step:
     manifest: str
 
 
+CURATE = Step("curate", "curate/manifest.json")
 PLAN = Step("plan", "plan/manifest.json")
 CHECK_FRAGMENTS = Step("fragments", "fragments/manifest.json")
 VALIDATE = Step("validate", "validate/manifest.json")

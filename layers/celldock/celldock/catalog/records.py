@@ -6,12 +6,14 @@ that a later release writes are ignored. Who may change what lies in the store (
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from celldock.catalog.keys import (
+    CURATION,
     SubmissionKey,
     execution_name,
     is_collection,
@@ -96,6 +98,19 @@ class Verdict(BaseModel):
     schema_version: str = ""
 
 
+class Curated(BaseModel):
+    """What a config for curation came to: changes made, and where the record of them lies in the inbox bucket.
+
+    `bytes` is the size of the curated file, 0 where the config was refused.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    record: str
+    changes: int = 0
+    bytes: int = 0
+
+
 class Failure(BaseModel):
     """Why a run ended without an outcome: the step, the error's name and a shortened cause."""
 
@@ -152,6 +167,7 @@ class Version(Record):
     schema_versions: tuple[str, ...] = ()
     pre_analysis: bool = False
     supersedes: str = ""
+    curation: Curated | None = None
     plan: PlanSummary | None = None
     verdict: Verdict | None = None
     report: str = ""
@@ -262,7 +278,7 @@ class RunInput(BaseModel):
 
 
 class Submission(BaseModel):
-    """What Claim hands to every later step: the upload, pinned, and the run that owns it."""
+    """What Claim hands to every later step: the upload, pinned, and the run that owns it. `step` is the run's first."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -285,6 +301,17 @@ class Submission(BaseModel):
     schema_versions: Annotated[tuple[str, ...], Field(min_length=1)] = DEFAULT_SCHEMA_VERSIONS
     pre_analysis: bool = False
     companions: dict[str, Companion] = {}
+    step: str = "Plan"
+
+    @property
+    def is_curated(self) -> bool:
+        """Whether the steps from Plan on work on the file that Curate makes of the upload."""
+        return CURATION in self.companions
+
+    @property
+    def content(self) -> str:
+        """What decides the bytes that the steps from Plan on see: of equal contents, work may be taken over."""
+        return f"{self.version_id}+{self.companions[CURATION].version_id}" if self.is_curated else self.version_id
 
     @property
     def input(self) -> RunInput:
@@ -296,6 +323,11 @@ class Submission(BaseModel):
     def log_keys(self) -> dict[str, str]:
         """What identifies the submission in a log line; nothing of its data."""
         return {**self.input.log_keys(), "execution": self.execution}
+
+
+def first_step(companions: Container[str]) -> str:
+    """The step that a run begins with, which has companions of these kinds."""
+    return "Curate" if CURATION in companions else "Plan"
 
 
 def dataset_pk(dataset: str) -> str:

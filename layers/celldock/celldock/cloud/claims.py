@@ -20,6 +20,7 @@ from celldock.catalog.records import (
     Submission,
     Version,
     collection_pk,
+    first_step,
 )
 from celldock.catalog.states import OPEN_STATES, Publication, VersionState, transition
 from celldock.cloud.companions import find_companions
@@ -122,7 +123,7 @@ class _Claimant:
         claimed = version.model_copy(
             update={
                 "state": VersionState.PROCESSING,
-                "step": "Plan",
+                "step": first_step(upload.companions),
                 "run": self._run.run,
                 "execution": self._execution,
                 "stopped": version.execution if version.state == VersionState.PROCESSING else "",
@@ -200,7 +201,7 @@ class _Claimant:
             .where_revision(version.revision)
             .set(**changed, open_pk=OPEN_PK)
             # What an earlier run came to. A publication that it began gets another prefix, as it may hold other files.
-            .remove("plan", "verdict", "report", "failure", "publication_id")
+            .remove("curation", "plan", "verdict", "report", "failure", "publication_id")
         )
 
     def _supersede(self, version: Version) -> Update:
@@ -235,4 +236,5 @@ class _Claimant:
             schema_versions=version.schema_versions or DEFAULT_SCHEMA_VERSIONS,
             pre_analysis=version.pre_analysis,
             companions=version.companions,
+            step=first_step(version.companions),
         )

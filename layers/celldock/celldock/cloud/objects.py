@@ -40,15 +40,22 @@ class ObjectHead:
     modified: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One object version in a bucket."""
+
+    bucket: str
+    key: str
+    version_id: str
+
+
 class S3ByteSource:
     """The bytes of one pinned object version: a new upload of the same key changes nothing here."""
 
-    def __init__(self, client: Any, bucket: str, key: str, version_id: str, size: int) -> None:
+    def __init__(self, client: Any, place: Place, size: int) -> None:
         self._client = client
-        self._bucket = bucket
-        self._key = key
-        self._version_id = version_id
         self._size = size
+        self.place = place
 
     @property
     def size(self) -> int:
@@ -58,7 +65,7 @@ class S3ByteSource:
     @property
     def name(self) -> str:
         """The file's name without bucket and collection."""
-        return self._key.rpartition("/")[2]
+        return self.place.key.rpartition("/")[2]
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`.
@@ -79,9 +86,9 @@ class S3ByteSource:
         with aws_faults(self.name):
             try:
                 answer = self._client.get_object(
-                    Bucket=self._bucket,
-                    Key=self._key,
-                    VersionId=self._version_id,
+                    Bucket=self.place.bucket,
+                    Key=self.place.key,
+                    **_version(self.place.version_id),
                     Range=f"bytes={offset}-{offset + length - 1}",
                 )
             except ClientError as error:
@@ -98,15 +105,6 @@ class S3ByteSource:
 
     def _changed(self) -> ObjectGone:
         return ObjectGone(f"{self.name} was changed while it was read.", code="source.changed", where=self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One object version in a bucket."""
-
-    bucket: str
-    key: str
-    version_id: str
 
 
 class PartUpload:
@@ -168,7 +166,7 @@ class ObjectStore:
 
     def source(self, key: str, version_id: str, size: int) -> S3ByteSource:
         """The bytes of one object version of `size` bytes."""
-        return S3ByteSource(self._client, self.bucket, key, version_id, size)
+        return S3ByteSource(self._client, Place(self.bucket, key, version_id), size)
 
     def head(self, key: str, object_version: str = "") -> ObjectHead:
         """Size, etag, version and metadata of an object, of the newest version unless one is named.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from celldock.canonical import canonical_json
-from celldock.catalog.keys import report_key
+from celldock.catalog.keys import curation_key, report_key
 from celldock.cloud.objects import ObjectStore
 from celldock.report.model import Report
 
@@ -18,6 +21,12 @@ class ReportStore:
         """Writes the report on one run of an upload, and gives its key. Writing it again changes nothing."""
         name = report_key(key, version_id, run)
         self._inbox.put_bytes(name, _markup_free(canonical_json(report.to_json())), "application/json")
+        return name
+
+    def put_record(self, key: str, version_id: str, run: int, record: Mapping[str, Any]) -> str:
+        """Writes what a run has done to an upload by its config, beside the report, and gives its key."""
+        name = curation_key(report_key(key, version_id, run))
+        self._inbox.put_bytes(name, _markup_free(canonical_json(record)), "application/json")
         return name
 
 

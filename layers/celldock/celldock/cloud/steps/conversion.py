@@ -14,6 +14,7 @@ from celldock.catalog.work import StepManifest, StoredFile, fingerprint
 from celldock.cloud.objects import ObjectStore
 from celldock.cloud.sink import S3Sink
 from celldock.cloud.steps.planning import load_plan
+from celldock.cloud.steps.sources import source_of
 from celldock.cloud.work import WorkArea
 from celldock.errors import NotFeasible, ServiceFault
 from celldock.formats.manifest import make_manifest
@@ -42,11 +43,15 @@ def convert_partition(
     work = WorkArea(artifacts, submission.version_id, submission.run)
     step = part_step(format_name, partition.index)
     parameters = {"version": converter.version, **asdict(partition), **_companion(submission, converter.companion)}
-    mark = fingerprint(step.name, submission.version_id, parameters)
+    mark = fingerprint(step.name, submission.content, parameters)
     if work.find(step, mark):
         return
-    made_of = submission.companions[converter.companion] if converter.companion else submission
-    source = inbox.source(made_of.key, made_of.version_id, made_of.size)
+    companion = submission.companions[converter.companion] if converter.companion else None
+    source = (
+        inbox.source(companion.key, companion.version_id, companion.size)
+        if companion
+        else source_of(inbox, work, submission)
+    )
     sink = _sink(work, format_name, scratch)
     try:
         part = converter.convert(source, load_plan(work).header, partition, sink)
@@ -68,7 +73,7 @@ def assemble_artifact(
     planned = plan.format(format_name)
     step = convert_step(format_name)
     parameters = {**asdict(planned), **_companion(submission, get_format(format_name).companion)}
-    mark = fingerprint(step.name, submission.version_id, parameters)
+    mark = fingerprint(step.name, submission.content, parameters)
     manifest = work.find(step, mark)
     if manifest is None:
         parts = [work.load(part_step(format_name, partition.index)) for partition in planned.partitions]

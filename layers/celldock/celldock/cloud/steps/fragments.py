@@ -11,6 +11,7 @@ from celldock.catalog.records import Companion, Submission
 from celldock.catalog.work import fingerprint
 from celldock.cloud.objects import ObjectStore
 from celldock.cloud.steps.planning import load_plan
+from celldock.cloud.steps.sources import source_of
 from celldock.cloud.work import WorkArea
 from celldock.errors import ServiceFault
 from celldock.report import FileFacts, Finding, Report
@@ -31,7 +32,7 @@ def check_submitted_fragments(
     work = WorkArea(artifacts, submission.version_id, submission.run)
     companion = fragments_of(submission)
     parameters = submission.model_dump(include={"schema_versions", "companions"})
-    mark = fingerprint(CHECK_FRAGMENTS.name, submission.version_id, parameters)
+    mark = fingerprint(CHECK_FRAGMENTS.name, submission.content, parameters)
     manifest = work.find(CHECK_FRAGMENTS, mark)
     if manifest is None:
         verdict = _check(inbox, work, submission, companion, scratch)
@@ -67,7 +68,7 @@ def _check(
     inbox: ObjectStore, work: WorkArea, submission: Submission, companion: Companion, scratch: Path
 ) -> FragmentsVerdict:
     return validate_fragments(
-        inbox.source(submission.key, submission.version_id, submission.size),
+        source_of(inbox, work, submission),
         inbox.source(companion.key, companion.version_id, companion.size),
         *(load_schema(version) for version in submission.schema_versions),
         header=load_plan(work).header,

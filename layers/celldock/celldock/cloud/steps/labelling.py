@@ -12,9 +12,12 @@ from celldock.catalog.work import StepManifest, StoredFile, fingerprint
 from celldock.cloud.composing import compose
 from celldock.cloud.objects import MAX_COPY_BYTES, ObjectStore, Place
 from celldock.cloud.steps.conversion import finish_artifact, skipped
+from celldock.cloud.steps.planning import load_pages
+from celldock.cloud.steps.sources import source_of
 from celldock.cloud.work import WorkArea
 from celldock.errors import InvalidSubmission, NotFeasible
 from celldock.formats.protocol import FileRecord, FormatPlan
+from celldock.h5ad.remembered import RememberedSource
 from celldock.labelling import Labelled, label_file
 from celldock.schema import Setting, load_schema
 
@@ -39,7 +42,7 @@ def label_submission(
     work = WorkArea(artifacts, submission.version_id, submission.run)
     step = convert_step(FORMAT)
     parameters = {"schema_version": schema_version, "pre_analysis": submission.pre_analysis}
-    mark = fingerprint(step.name, submission.version_id, parameters)
+    mark = fingerprint(step.name, submission.content, parameters)
     manifest = work.find(step, mark)
     if manifest is None:
         try:
@@ -53,21 +56,22 @@ def label_submission(
 def _make(
     inbox: ObjectStore, work: WorkArea, submission: Submission, schema_version: str, scratch: Path, mark: str
 ) -> StepManifest:
-    _refuse_large(submission.size)
-    source = inbox.source(submission.key, submission.version_id, submission.size)
+    source = source_of(inbox, work, submission)
+    _refuse_large(source.size)
     setting = Setting(pre_analysis=submission.pre_analysis)
-    with label_file(source, load_schema(schema_version), scratch=scratch, setting=setting) as labelled:
+    # Most of what is looked at is what Plan has looked at, a small read at a time.
+    known = RememberedSource(source, load_pages(work))
+    with label_file(known, load_schema(schema_version), scratch=scratch, setting=setting) as labelled:
         _refuse_large(labelled.file.size)
-        stored = _store(work, submission, labelled)
+        stored = _store(work, source.place, labelled)
     records = [FileRecord(each.path, each.bytes, each.sha256) for each in stored]
     root = work.key(artifact_files(FORMAT))
     return finish_artifact(work, _planned(""), mark, records, root, stored)
 
 
-def _store(work: WorkArea, submission: Submission, labelled: Labelled) -> list[StoredFile]:
-    """Puts the file and its proof into the work area. What is as it was in the upload does not come through here."""
+def _store(work: WorkArea, original: Place, labelled: Labelled) -> list[StoredFile]:
+    """Puts the file and its proof into the work area. What is as in the original does not come through here."""
     folder = work.key(artifact_files(FORMAT))
-    original = Place(submission.bucket, submission.key, submission.version_id)
     made = compose(work.store, folder + FILE, labelled.file, original if labelled.is_of_original else None)
     proof = work.store.put_bytes(folder + PROOF, canonical_json(labelled.to_json()), "application/json")
     return [work.store.seal(folder + FILE, made.object_version, _CONTENT_TYPE), proof]

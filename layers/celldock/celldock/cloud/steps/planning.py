@@ -8,10 +8,12 @@ from celldock.catalog.keys import PLAN
 from celldock.catalog.records import Submission
 from celldock.catalog.work import StepManifest, fingerprint
 from celldock.cloud.objects import ObjectStore
+from celldock.cloud.steps.sources import source_of
 from celldock.cloud.work import WorkArea
 from celldock.errors import InvalidSubmission
 from celldock.formats.protocol import FormatPlan
 from celldock.h5ad.layout import FileLayout
+from celldock.h5ad.remembered import RememberedSource
 from celldock.plan import Plan, make_plan, partitions_json
 
 REFUSAL = "refusal"
@@ -19,6 +21,7 @@ REFUSAL = "refusal"
 
 _PLAN_FILE = "plan.json"
 _LAYOUT_FILE = "layout.bin"
+_PAGES_FILE = "pages.bin"
 _SCAN_FILE = "scan-partitions.json"
 
 
@@ -30,7 +33,7 @@ def plan_submission(inbox: ObjectStore, artifacts: ObjectStore, submission: Subm
     """
     work = WorkArea(artifacts, submission.version_id, submission.run)
     parameters = submission.model_dump(include={"required_formats", "companions"})
-    mark = fingerprint(PLAN.name, submission.version_id, parameters)
+    mark = fingerprint(PLAN.name, submission.content, parameters)
     manifest = work.find(PLAN, mark) or _make(inbox, work, submission, mark)
     return {"key": work.key(PLAN.manifest), **manifest.result["summary"]}
 
@@ -50,12 +53,18 @@ def load_layout(work: WorkArea) -> FileLayout:
     return FileLayout.from_bytes(work.store.get_bytes(stored.key, stored.object_version))
 
 
+def load_pages(work: WorkArea) -> bytes:
+    """What this run's step Plan has read of the file, for a `RememberedSource`."""
+    stored = work.load(PLAN).file(_PAGES_FILE)
+    return work.store.get_bytes(stored.key, stored.object_version)
+
+
 def _refusal_to_json(refusal: InvalidSubmission) -> dict[str, str]:
     return {"code": refusal.code, "message": refusal.message, "where": refusal.where, "hint": refusal.hint}
 
 
 def _make(inbox: ObjectStore, work: WorkArea, submission: Submission, mark: str) -> StepManifest:
-    source = inbox.source(submission.key, submission.version_id, submission.size)
+    source = RememberedSource(source_of(inbox, work, submission))
     try:
         sizes = {kind: companion.size for kind, companion in submission.companions.items()}
         planned = make_plan(source, submission.required_formats, sizes)
@@ -68,8 +77,10 @@ def _make(inbox: ObjectStore, work: WorkArea, submission: Submission, mark: str)
     json_files = {_PLAN_FILE: plan.to_bytes(), _SCAN_FILE: partitions_json(plan.scan.partitions)}
     json_files |= {_partitions_file(each): partitions_json(each.partitions) for each in plan.formats}
     files = [work.store.put_bytes(_key(work, name), data, "application/json") for name, data in json_files.items()]
-    layout = planned.layout.to_bytes()
-    files.append(work.store.put_bytes(_key(work, _LAYOUT_FILE), layout, "application/octet-stream"))
+    binary_files = {_LAYOUT_FILE: planned.layout.to_bytes(), _PAGES_FILE: source.to_bytes()}
+    files += [
+        work.store.put_bytes(_key(work, name), data, "application/octet-stream") for name, data in binary_files.items()
+    ]
     return work.finish(PLAN, mark, {"summary": _summary(work, plan)}, files)
 
 

@@ -13,6 +13,7 @@ from celldock.catalog.records import Submission
 from celldock.catalog.work import fingerprint
 from celldock.cloud.objects import ObjectStore
 from celldock.cloud.steps.planning import load_layout, load_plan
+from celldock.cloud.steps.sources import source_of
 from celldock.cloud.work import WorkArea
 from celldock.plan import Plan, ScanPartition, scan_partition
 from celldock.scan import ScanResult, read_partial
@@ -29,10 +30,10 @@ def scan_part(
     """
     work = WorkArea(artifacts, submission.version_id, submission.run)
     step = scan_step(partition.index)
-    mark = fingerprint(step.name, submission.version_id, asdict(partition))
+    mark = fingerprint(step.name, submission.content, asdict(partition))
     if work.find(step, mark):
         return
-    source = inbox.source(submission.key, submission.version_id, submission.size)
+    source = source_of(inbox, work, submission)
     partial = scan_partition(source, load_plan(work).scan, load_layout(work), partition, scratch=scratch)
     stored = work.store.put_bytes(work.key(f"{step.name}.bin"), partial.to_bytes(), "application/octet-stream")
     work.finish(step, mark, {}, [stored])
