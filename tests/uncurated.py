@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
@@ -52,11 +53,12 @@ def make_uncurated(path: Path, n_obs: int = 20) -> Path:
         },
         index=pd.Index(cell_names(n_obs), dtype=object),
     )
+    embeddings: dict[str, Any] = {"X_umap": np.random.default_rng(7).normal(size=(n_obs, 2)).astype(np.float32)}
     data = anndata.AnnData(
         X=sparse.csr_matrix(np.log1p(counts)),
         obs=obs,
         var=pd.DataFrame(index=pd.Index([*SYMBOLS, STRANGER], dtype=object)),
-        obsm={"X_umap": np.random.default_rng(7).normal(size=(n_obs, 2)).astype(np.float32)},
+        obsm=embeddings,
         layers={"counts": sparse.csr_matrix(counts.astype(np.int64))},
     )
     data.write_h5ad(path, compression="gzip")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -134,7 +133,7 @@ def _init(file: Path, out: Path, version: str | None) -> None:
     if out.exists():
         raise CommandFailed(f"{out} is there already", Exit.USAGE, "name another one with -o, or delete it")
     from celldock.curating import starter
-    from celldock.curation.json_schema import curation_schema
+    from celldock.curation.json_schema import schema_text
     from celldock.curation.starter import SCHEMA_FILE
 
     with (
@@ -146,6 +145,6 @@ def _init(file: Path, out: Path, version: str | None) -> None:
     with written(out) as target:
         target.write(text.encode())
     with written(out.with_name(SCHEMA_FILE)) as target:
-        target.write(json.dumps(curation_schema(), indent=2).encode() + b"\n")
+        target.write(schema_text().encode())
     print(f"{out} was written. Fill it in, then look at what it does:")
     print(f"  celldock curate {file} --config {out} --dry-run")

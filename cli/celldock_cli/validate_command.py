@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from celldock.catalog.keys import FRAGMENTS
+from celldock.catalog.keys import CURATION, FRAGMENTS
 from celldock_cli.apps import command_app
 from celldock_cli.beside import find_beside
 from celldock_cli.files import begin, opened, schema_of, show, validated
 from celldock_cli.options import FragmentsFile, PreAnalysis, SchemaVersion
 from celldock_cli.outcome import Exit
+from celldock_cli.terminal import complain
 
 if TYPE_CHECKING:
     from celldock.report import Report
@@ -42,5 +43,10 @@ def _validated(file: Path, version: str | None, fragments: Path | None, *, pre_a
     begin()
     source, schema = opened(file), schema_of(version)
     beside = find_beside(FRAGMENTS, file, fragments)
+    config = find_beside(CURATION, file)
+    if config is not None:
+        complain(
+            f"{config.file.name} beside it is not looked at: this is about the file as it is", "see celldock curate"
+        )
     with tempfile.TemporaryDirectory(prefix="celldock-") as scratch:
         return validated(source, schema, beside, Path(scratch), pre_analysis=pre_analysis)

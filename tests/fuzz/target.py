@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from celldock.catalog.records import DEFAULT_SCHEMA_VERSIONS
+from celldock.curating import curate_file
+from celldock.curation import read_curation
 from celldock.errors import InvalidSubmission, ServiceFault
 from celldock.formats.manifest import make_manifest
 from celldock.formats.protocol import FormatPlan, Part
@@ -29,6 +31,16 @@ from celldock.scan import ScanResult, read_partial
 from celldock.schema import load_schema, validate
 
 _SCHEMA = load_schema(DEFAULT_SCHEMA_VERSIONS[0])
+_CURATION = read_curation(b"""
+uns: {title: Curated, organism_ontology_term_id: Homo sapiens}
+obs:
+  assay_ontology_term_id: 10x 3' v3
+  tissue_ontology_term_id: {tissue_type: {tissue: blood}}
+  sex_ontology_term_id: {column: sex_ontology_term_id}
+unmapped: unknown
+genes: {unknown: drop}
+matrices: {layers.before: X}
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,16 @@ def _ingest(source: ByteSource, folder: Path, tolerated: frozenset[str]) -> Outc
         _label(source, folder)
         for planned_format in plan.formats:
             _convert(source, plan.header, planned_format, folder)
+    _curate(source, folder)
     return outcome
+
+
+def _curate(source: ByteSource, folder: Path) -> None:
+    """Curates the file, valid or not. What cannot be done is the submitter's to mend, and ends as INVALID."""
+    with suppress(InvalidSubmission), curate_file(source, _CURATION, _SCHEMA, scratch=folder) as curated:
+        json.dumps(curated.to_json(), allow_nan=False)
+        assert curated.file is not None
+        curated.file.read(0, curated.file.size)
 
 
 def _label(source: ByteSource, folder: Path) -> None:

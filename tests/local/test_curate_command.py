@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import anndata
 import pytest
@@ -54,7 +55,8 @@ def test_a_labs_file_and_a_config_make_a_valid_one(cells: Path, config: Path, ou
     assert cells.read_bytes() == before
     assert [path.name for path in out.parent.iterdir()] == [out.name], "nothing else is left"
 
-    then, now = anndata.read_h5ad(cells), anndata.read_h5ad(out)
+    then: Any = anndata.read_h5ad(cells)
+    now: Any = anndata.read_h5ad(out)
     assert list(now.obs["author_cell_type"]) == list(then.obs["cell_type"])
     assert set(now.obs["cell_type_ontology_term_id"]) == {"CL:0000084", "CL:0000236"}
     assert list(now.obs["donor_id"]) == list(then.obs["patient"])
@@ -109,6 +111,8 @@ def test_a_starter_config_is_written_beside_the_file_and_can_be_looked_at_at_onc
     assert "T cells" in yaml.safe_load(text)["obs"]["cell_type_ontology_term_id"]["cell_type"]
     assert json.loads((tmp_path / "celldock-curation.schema.json").read_text())["$schema"]
 
+    validate = subprocess.run([*COMMAND[:-1], "validate", str(cells)], capture_output=True, text=True, check=False)
+    assert "lung.curation.yaml beside it is not looked at" in validate.stderr
     again = curate("--init", cells)
     assert (again.returncode, "is there already" in again.stderr) == (2, True)
     looked = curate(cells, "-c", made, "--dry-run")
@@ -121,7 +125,8 @@ def test_the_example_config_makes_scanpys_file_what_the_example_is(out: Path, tm
     assert (done.returncode, done.stderr) == (0, "")
     assert validate_file(LocalSource(out), load_schema("7.1.0"), scratch=tmp_path).valid
 
-    made, example = anndata.read_h5ad(out), anndata.read_h5ad(EXAMPLES / "pbmc68k.h5ad")
+    made: Any = anndata.read_h5ad(out)
+    example: Any = anndata.read_h5ad(EXAMPLES / "pbmc68k.h5ad")
     assert list(made.var_names) == list(example.var_names)
     assert (made.X.toarray() == example.X.toarray()).all()
     assert (made.raw.X.toarray() == example.raw.X.toarray()).all()

@@ -110,6 +110,7 @@ def test_a_stopped_stack_is_found_again_as_it_was(local: Up) -> None:
     assert int(noted["ApproximateNumberOfMessages"]) <= 1  # what was noted before; nothing happened a second time
 
 
+@pytest.mark.long
 def test_a_killed_stack_says_what_is_lost_and_keeps_the_last_clean_state(local: Up) -> None:
     info = local.up()
     local.client("s3").put_object(Bucket=info.outputs["Objects"], Key="saved", Body=b"1")

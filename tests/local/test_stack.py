@@ -276,6 +276,7 @@ def test_a_template_that_cannot_be_deployed_fails_the_start(runtime: Path, tmp_p
         LocalStack(build, tmp_path / "data", runtime=runtime).__enter__()
 
 
+@pytest.mark.long
 def test_two_stacks_run_side_by_side(stack: LocalStack, runtime: Path, tmp_path: Path) -> None:
     with LocalStack(None, tmp_path / "data", runtime=runtime) as other:
         other.client("s3").create_bucket(Bucket="only-here")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 
 from celldock.curation.config import Constant, Mapped, MatrixRule, Taken
-from celldock.curation.json_schema import curation_schema
+from celldock.curation.json_schema import curation_schema, schema_text
 from celldock.curation.ledger import CurationRefused
 from celldock.curation.reading import MAX_BYTES, read_curation
 from tests.curations import refused
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 CONFIG = """\
 schema_version: 7.1.0
 uns:
@@ -176,3 +178,10 @@ def test_the_json_schema_is_one_and_accepts_a_config() -> None:
 def test_the_json_schema_refuses_what_is_refused(config: str) -> None:
     assert refused(config)
     assert list(VALID.iter_errors(yaml.safe_load(config)))
+
+
+def test_the_example_has_the_schema_that_its_first_line_names_beside_it() -> None:
+    assert (EXAMPLES / "celldock-curation.schema.json").read_text() == schema_text(), "celldock curate --init writes it"
+    example = (EXAMPLES / "10x_pbmc68k_reduced.curation.yaml").read_text()
+    assert example.startswith("# yaml-language-server: $schema=celldock-curation.schema.json\n")
+    jsonschema.validate(yaml.safe_load(example), curation_schema())

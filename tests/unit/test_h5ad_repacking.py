@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from celldock.errors import InvalidSubmission
 from celldock.h5ad.accounting.accounting import account
 from celldock.h5ad.file import open_h5ad
 from celldock.h5ad.repacking import LIMITS, prove_repacked, repack
@@ -144,3 +146,18 @@ def test_text_of_all_lengths(tmp_path: Path) -> None:
     new = repacked(path)
     assert_equal(path, new)
     assert account(LocalSource(new)).clean
+
+
+def test_a_dataset_that_libhdf5_would_not_make_is_damaged(tmp_path: Path) -> None:
+    path = builders.make_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("uns/odd", data=np.zeros(9973), chunks=(9973,), compression="gzip")
+    shrunk = path.read_bytes().replace(struct.pack("<QQ", 9973, 9973), struct.pack("<QQ", 9971, 9971))
+    path.write_bytes(shrunk)
+
+    source = LocalSource(path)
+    with Spool.opened(0) as spool, open_h5ad(source, limits=LIMITS) as original:
+        original.guard()
+        with pytest.raises(InvalidSubmission) as refused:
+            repack(original, source, spool)
+    assert (refused.value.code, refused.value.where) == ("file.damaged", "uns/odd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from celldock.curation.fields import Place, SchemaField, fields_of
@@ -144,3 +145,8 @@ def _describe(fields: list[SchemaField]) -> str:
     terms = [f"a term of {', '.join(field.ontologies)}, by id or label"] if field.has_terms else []
     said = " or ".join([*terms, *words]) or {"boolean": "true or false"}.get(field.holds or "", "a value")
     return f"{said[0].upper()}{said[1:]}.{' Required.' if field.required else ''}"
+
+
+def schema_text() -> str:
+    """The schema as it is written beside a config."""
+    return json.dumps(curation_schema(), indent=2, ensure_ascii=False) + "\n"

@@ -154,7 +154,9 @@ def _empty_copy(source: h5d.DatasetID, parent: h5g.GroupID, name: bytes, where: 
         properties: Any = source.get_create_plist()
         type_id, space = source.get_type(), source.get_space()
     properties.set_obj_track_times(False)
-    return h5d.create(parent, name, type_id, space, properties)
+    # What libhdf5 reads but would never make, such as chunks that are larger than a dataset of fixed size.
+    with damaged(where):
+        return h5d.create(parent, name, type_id, space, properties)
 
 
 def _copy_stored(source: h5d.DatasetID, made: h5d.DatasetID, where: str) -> Iterator[int]:
