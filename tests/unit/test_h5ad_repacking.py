@@ -148,12 +148,20 @@ def test_text_of_all_lengths(tmp_path: Path) -> None:
     assert account(LocalSource(new)).clean
 
 
-def test_a_dataset_that_libhdf5_would_not_make_is_damaged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["smaller than its chunk", "an empty chunk"])
+def test_a_dataset_that_libhdf5_would_not_make_is_damaged(tmp_path: Path, damage: str) -> None:
     path = builders.make_h5ad(tmp_path / "cells.h5ad")
     with h5py.File(path, "r+") as file:
-        file.create_dataset("uns/odd", data=np.zeros(9973), chunks=(9973,), compression="gzip")
-    shrunk = path.read_bytes().replace(struct.pack("<QQ", 9973, 9973), struct.pack("<QQ", 9971, 9971))
-    path.write_bytes(shrunk)
+        rows = 9973 if damage == "smaller than its chunk" else 2 * 9973
+        odd = file.create_dataset("uns/odd", data=np.arange(float(rows)), chunks=(9973,), compression="gzip")
+        stored = odd.id.get_chunk_info(rows // 9973 - 1).size
+    before, after = {
+        "smaller than its chunk": (struct.pack("<QQ", 9973, 9973), struct.pack("<QQ", 9971, 9971)),
+        "an empty chunk": (struct.pack("<IIQQ", stored, 0, 9973, 0), struct.pack("<IIQQ", 0, 0, 9973, 0)),
+    }[damage]
+    content = path.read_bytes()
+    assert content.count(before) == 1
+    path.write_bytes(content.replace(before, after))
 
     source = LocalSource(path)
     with Spool.opened(0) as spool, open_h5ad(source, limits=LIMITS) as original:

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5o, h5r, h5s, h5t
 
+from celldock.h5ad import damage
 from celldock.h5ad.hdf5 import nodes
 from celldock.h5ad.hdf5.attributes import is_object_reference
 from celldock.h5ad.hdf5.faults import damaged
@@ -207,6 +208,8 @@ def _copy_chunks(source: h5d.DatasetID, made: h5d.DatasetID, where: str) -> Iter
         corner = tuple(corners[at : at + rank])
         with damaged(where):
             mask, stored = source.read_direct_chunk(corner)
+        if not stored:
+            raise damage.damaged(where, "one of its chunks is empty")
         made.write_direct_chunk(corner, stored, mask)
         since += len(stored)
         if since >= _BLOCK_BYTES:
