@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.common import Figures, measure, print_table, save, warm
 from benchmarks.range_server import serve
-from celldock.formats.protocol import Partition, Prediction
+from celldock.formats.protocol import Partition, Prediction, Subject
 from celldock.formats.registry import get_format
 from celldock.formats.sink import LocalSink
 from celldock.h5ad.http import HttpSource
@@ -54,9 +54,9 @@ def scan(url: str, folder: str, partition: ScanPartition) -> int:
 
 def convert(url: str, folder: str, format_name: str, partition: Partition) -> int:
     """Converts one partition; returns the bytes of its files."""
-    found, _ = load(folder)
+    found, layout = load(folder)
     sink = LocalSink(Path(folder) / format_name, Path(folder))
-    part = get_format(format_name).convert(HttpSource.open(url), found.header, partition, sink)
+    part = get_format(format_name).convert(Subject(HttpSource.open(url), found.header, layout), partition, sink)
     return sum(file.bytes for file in part.files)
 
 

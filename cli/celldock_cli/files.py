@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+import typer
+
 from celldock.errors import InvalidSubmission, ObjectGone
 from celldock_cli.beside import Beside
 from celldock_cli.libraries import settle
@@ -80,6 +82,13 @@ def show(report: Report, *, as_json: bool) -> None:
         from celldock.report import render_text
 
         print(render_text(report), end="")
+
+
+def refuse_invalid(report: Report, *, as_json: bool) -> None:
+    """Shows the report on an invalid file, and ends the command with exit code 3."""
+    if not report.valid:
+        show(report, as_json=as_json)
+        raise typer.Exit(Exit.INVALID_DATA)
 
 
 def guard(source: LocalSource) -> None:

@@ -11,14 +11,22 @@ import typer
 from celldock.catalog.keys import FRAGMENTS
 from celldock_cli.apps import command_app
 from celldock_cli.beside import find_beside
-from celldock_cli.files import begin, check_output, guard, opened, refused, schema_of, show, validated, written
-from celldock_cli.options import FragmentsFile, PreAnalysis, SchemaVersion
-from celldock_cli.outcome import Exit
+from celldock_cli.files import (
+    begin,
+    check_output,
+    guard,
+    opened,
+    refuse_invalid,
+    refused,
+    schema_of,
+    validated,
+    written,
+)
+from celldock_cli.options import FragmentsFile, PreAnalysis, SchemaVersion, Validated
 from celldock_cli.terminal import print_json
 
 if TYPE_CHECKING:
     from celldock.h5ad.source import LocalSource
-    from celldock.report import Report
     from celldock.schema import Schema
 
 app = command_app()
@@ -30,9 +38,7 @@ def label(
     *,
     out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The file to write.")],
     remove: Annotated[bool, typer.Option("--remove", help="Take the labels off, so that it can be submitted.")] = False,
-    trusted: Annotated[
-        bool, typer.Option("--validated", help="The file has been found valid already: do not check it again.")
-    ] = False,
+    trusted: Validated = False,
     fragments: FragmentsFile = None,
     pre_analysis: PreAnalysis = False,
     schema: SchemaVersion = None,
@@ -51,18 +57,12 @@ def label(
         else:
             if not trusted:
                 beside = find_beside(FRAGMENTS, file, fragments)
-                _refuse_invalid(validated(source, chosen, beside, scratch, pre_analysis=pre_analysis), as_json=as_json)
+                refuse_invalid(validated(source, chosen, beside, scratch, pre_analysis=pre_analysis), as_json=as_json)
             record = _labelled(source, chosen, scratch, out, pre_analysis=pre_analysis)
     if as_json:
         print_json(record)
     else:
         print(_told(record))
-
-
-def _refuse_invalid(report: Report, *, as_json: bool) -> None:
-    if not report.valid:
-        show(report, as_json=as_json)
-        raise typer.Exit(Exit.INVALID_DATA)
 
 
 def _labelled(source: LocalSource, schema: Schema, scratch: Path, out: Path, *, pre_analysis: bool) -> dict[str, Any]:

@@ -26,6 +26,7 @@ _MODULES = MappingProxyType(
         "curate": "curate_command",
         "validate": "validate_command",
         "label": "label_command",
+        "convert": "convert_command",
         "submit": "service_commands",
         "status": "service_commands",
         "report": "service_commands",
@@ -50,7 +51,9 @@ class Commands(TyperGroup):
 
 
 app = command_app(
-    cls=Commands, no_args_is_help=True, help="Dock single-cell data: curate, validate, label, submit, follow, publish."
+    cls=Commands,
+    no_args_is_help=True,
+    help="Dock single-cell data: curate, validate, label, convert, submit, publish.",
 )
 
 

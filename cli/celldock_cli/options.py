@@ -22,3 +22,6 @@ SchemaVersion = Annotated[
     str | None,
     typer.Option("--schema", metavar="VERSION", help="The version of the schema; the newest one by default."),
 ]
+Validated = Annotated[
+    bool, typer.Option("--validated", help="The file has been found valid already: do not check it again.")
+]

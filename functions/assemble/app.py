@@ -27,8 +27,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """`{"submission", "format", "partitions_key"}` → the Artifact."""
     submission = Submission.model_validate(event["submission"])
     logger.append_keys(**submission.log_keys(), format=event["format"])
+    inbox = ObjectStore(client("s3"), submission.bucket)
     with scratch_folder() as scratch:
-        artifact = assemble_artifact(artifacts, submission, event["format"], scratch)
+        artifact = assemble_artifact(inbox, artifacts, submission, event["format"], scratch)
     metrics.add_metric(name="ArtifactBytes", unit=MetricUnit.Bytes, value=artifact["bytes"])
     logger.info("assembled", extra={name: artifact[name] for name in ("files", "bytes", "sha256")})
     return artifact

@@ -24,7 +24,7 @@ from tests.cloud.conftest import INBOX, Cloud
 from tests.cloud.lambdas import invoke, load
 from tests.cloud.submissions import DATASET, KEY, record_artifact, run_of, set_state, take, version
 
-STEPS = ("plan", "scan", "validate", "convert", "assemble")
+STEPS = ("plan", "scan", "validate", "label", "convert", "assemble")
 
 
 @pytest.fixture
@@ -64,9 +64,7 @@ def valid_file(tmp_path: Path) -> bytes:
 
 def run_all(steps: dict[str, ModuleType], cloud: Cloud, submission: dict[str, Any]) -> dict[str, Any]:
     """What the state machine does for a valid file, one format; the answers by state."""
-    plan = invoke(steps["plan"], {"submission": submission})
-    scan_all(steps, cloud, submission, plan)
-    verdict = invoke(steps["validate"], {"submission": submission, "plan_key": plan["key"]})
+    plan, verdict = labelled(steps, cloud, submission)
     (planned,) = plan["formats"]
     partitions = cloud.artifacts.get_json(planned["partitions_key"])
     for partition in partitions:
@@ -74,6 +72,18 @@ def run_all(steps: dict[str, ModuleType], cloud: Cloud, submission: dict[str, An
         assert invoke(steps["convert"], event) == {}
     event = {"submission": submission, "format": planned["format"], "partitions_key": planned["partitions_key"]}
     return {"plan": plan, "verdict": verdict, "artifact": invoke(steps["assemble"], event)}
+
+
+def labelled(
+    steps: dict[str, ModuleType], cloud: Cloud, submission: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What Plan and Validate answer about a valid file, which is labelled then."""
+    plan = invoke(steps["plan"], {"submission": submission})
+    scan_all(steps, cloud, submission, plan)
+    verdict = invoke(steps["validate"], {"submission": submission})
+    made = invoke(steps["label"], {"submission": submission, "schema_version": verdict["schema_version"]})
+    assert made["state"] == "CONVERTED"
+    return plan, verdict
 
 
 def scan_all(
@@ -91,7 +101,7 @@ def validated(steps: dict[str, ModuleType], cloud: Cloud, submission: dict[str, 
     """The report on a file, by way of Plan and Scan."""
     plan = invoke(steps["plan"], {"submission": submission})
     scan_all(steps, cloud, submission, plan)
-    verdict = invoke(steps["validate"], {"submission": submission, "plan_key": plan["key"]})
+    verdict = invoke(steps["validate"], {"submission": submission})
     return cloud.inbox.get_json(verdict["report_key"])
 
 
@@ -108,17 +118,19 @@ def test_a_valid_file_becomes_a_checksummed_artifact(
     assert (verdict["valid"], verdict["errors"]) == (True, 0)
     assert verdict["report_key"] == report_key(KEY, submission["version_id"], 1)
     assert cloud.inbox.get_json(verdict["report_key"])["valid"] is True
-    assert (artifact["state"], artifact["files"], artifact["reason"]) == ("CONVERTED", 1, "")
+    assert (artifact["state"], artifact["files"], artifact["reason"]) == ("CONVERTED", 2, "")
     assert len(artifact["sha256"]) == 64
     document = cloud.artifacts.get_bytes(artifact["manifest_key"])
     assert hashlib.sha256(document).hexdigest() == artifact["sha256"]
-    (file,) = json.loads(document)["files"]
+    expression, file = json.loads(document)["files"]
+    assert (expression["path"], file["path"]) == ("expression.parquet", "part-00000.parquet")
     local = tmp_path / "cells.parquet"
     root = artifact["uri"].removeprefix(f"s3://{cloud.artifacts.bucket}/")
     local.write_bytes(cloud.artifacts.get_bytes(root + file["path"]))
     assert hashlib.sha256(local.read_bytes()).hexdigest() == file["sha256"]
     with duckdb.connect() as database:
-        assert database.execute("select count(*) from read_parquet(?)", [str(local)]).fetchall() == [(30,)]
+        query = "select cell_type, count(*) from read_parquet(?) group by all"
+        assert database.execute(query, [str(local)]).fetchall() == [("T cell", 30)]
     assert not list((tmp_path / "tmp").iterdir()), "nothing stays in /tmp"
 
 
@@ -173,20 +185,23 @@ def test_a_redrive_goes_on_after_the_parts_that_were_done(
     # Given: run 1 died after its only part, before Assemble.
     content = valid_file(tmp_path)
     first = submitted(cloud, content)
-    plan = invoke(steps["plan"], {"submission": first})
+    plan, _ = labelled(steps, cloud, first)
     partition = cloud.artifacts.get_json(plan["formats"][0]["partitions_key"])[0]
     invoke(steps["convert"], {"submission": first, "format": "cells", "partition": partition})
     # When
     second = submitted(cloud, content, run=2, version_id=first["version_id"])
     artifact = run_all(steps, cloud, second)["artifact"]
-    # Then: the artifact is run 2's; its only file stays where run 1 has put it.
+    # Then: the part is run 1's work; the artifact is run 2's, and has all of its files in one place.
     root = f"work/{first['version_id']}/2/"
     part = cloud.artifacts.get_json(f"{root}convert/cells/parts/00000.json")
     assert (part["run"], part["made_by_run"]) == (2, 1)
     manifest = cloud.artifacts.get_json(f"{root}convert/cells/manifest.json")
     assert (manifest["run"], manifest["made_by_run"]) == (2, 2)
-    files = f"work/{first['version_id']}/1/convert/cells/files/"
-    assert [file["key"] for file in manifest["files"]] == [f"{files}part-00000.parquet"]
+    files = f"{root}convert/cells/files/"
+    assert {file["key"] for file in manifest["files"]} == {
+        f"{files}part-00000.parquet",
+        f"{files}expression.parquet",
+    }
     assert artifact["uri"].endswith(files)
 
 
@@ -197,7 +212,7 @@ def test_an_artifact_of_two_runs_is_gathered_under_one_root(
     monkeypatch.setattr(cells, "_PARTITION_ROWS", 512)
     content = builders.make_h5ad(tmp_path / "two.h5ad", n_obs=600).read_bytes()
     first = submitted(cloud, content)
-    plan = invoke(steps["plan"], {"submission": first})
+    plan, _ = labelled(steps, cloud, first)
     partitions = cloud.artifacts.get_json(plan["formats"][0]["partitions_key"])
     invoke(steps["convert"], {"submission": first, "format": "cells", "partition": partitions[0]})
     # When
@@ -207,7 +222,7 @@ def test_an_artifact_of_two_runs_is_gathered_under_one_root(
     root = f"work/{first['version_id']}/2/convert/cells/files/"
     assert artifact["uri"] == f"s3://{cloud.artifacts.bucket}/{root}"
     files = json.loads(cloud.artifacts.get_bytes(artifact["manifest_key"]))["files"]
-    assert len(files) == 2
+    assert len(files) == 3
     for file in files:
         assert hashlib.sha256(cloud.artifacts.get_bytes(root + file["path"])).hexdigest() == file["sha256"]
 
@@ -224,7 +239,7 @@ def test_a_file_that_is_no_h5ad_is_refused_once_and_reported(
     assert plan["scan"] == {"partitions": 0, "partitions_key": ""}
     # Given: the upload is not there any more: Validate does not open it again.
     client("s3").delete_object(Bucket=INBOX, Key=KEY, VersionId=submission["version_id"])
-    verdict = invoke(steps["validate"], {"submission": submission, "plan_key": plan["key"]})
+    verdict = invoke(steps["validate"], {"submission": submission})
     assert (verdict["valid"], verdict["errors"]) == (False, 1)
     report = cloud.inbox.get_json(verdict["report_key"])
     assert (report["valid"], len(report["findings"])) == (False, 1)
@@ -321,7 +336,7 @@ def test_a_partition_that_nobody_has_scanned_is_our_fault(
     submission = submitted(cloud, valid_file(tmp_path))
     plan = invoke(steps["plan"], {"submission": submission})
     with pytest.raises(ServiceFault, match="scan/parts/00000"):
-        invoke(steps["validate"], {"submission": submission, "plan_key": plan["key"]})
+        invoke(steps["validate"], {"submission": submission})
 
 
 def test_a_file_without_a_plan_is_not_opened(cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path) -> None:
@@ -330,7 +345,7 @@ def test_a_file_without_a_plan_is_not_opened(cloud: Cloud, steps: dict[str, Modu
         "scan": {"partition": {"index": 0, "path": "X", "start": 0, "stop": 30}},
         "convert": {"format": "cells", "partition": {"index": 0, "start": 0, "stop": 30}},
     }.items():
-        with pytest.raises(ServiceFault, match="plan"):
+        with pytest.raises(ServiceFault, match="has left no manifest"):
             invoke(steps[step], {"submission": submission, **event})
 
 

@@ -92,11 +92,17 @@ def test_the_newest_of_two_names_counts_and_the_other_is_named(cloud: Cloud, mon
     key = parse_submission_key(KEY)
     assert key is not None
     heads: dict[str, Any] = {name: cloud.inbox.head(name) for name in (GZ, BGZ)}
+
+    def found(name: str) -> Any:
+        return _of_hour(heads[name], hours[name]) if name in heads else None
+
     for newest, other in ((GZ, BGZ), (BGZ, GZ)):
         hours = {newest: 2, other: 1}
-        monkeypatch.setattr(cloud.inbox, "find", lambda name, hours=hours: _of_hour(heads[name], hours[name]))
-        found = find_companions(cloud.inbox, key)["fragments"]
-        assert (found.key, found.passed_over) == (newest, other)
+        monkeypatch.setattr(cloud.inbox, "find", found)
+        companions = find_companions(cloud.inbox, key)
+        assert {kind: (each.key, each.passed_over) for kind, each in companions.items()} == {
+            "fragments": (newest, other)
+        }
     assert run.key == KEY
 
 

@@ -24,7 +24,7 @@ from tests.cloud.submissions import DATASET
 from tests.cloud.test_cloud_steps import errors, scan_all, submitted
 from tests.fragment_files import PAIRED, Row, bgzip, lines_of, make_atac, rows_for
 
-STEPS = ("plan", "scan", "fragments", "validate", "convert", "assemble")
+STEPS = ("plan", "scan", "fragments", "validate", "label", "convert", "assemble")
 KEY = f"{DATASET}.fragments.tsv.gz"
 N_OBS = 20
 
@@ -56,13 +56,14 @@ def validated(steps: Steps, cloud: Cloud, submission: dict[str, Any]) -> dict[st
     scan_all(steps, cloud, submission, plan)
     if submission.get("companions"):
         invoke(steps["fragments"], {"submission": submission})
-    verdict = invoke(steps["validate"], {"submission": submission, "plan_key": plan["key"]})
+    verdict = invoke(steps["validate"], {"submission": submission})
     return cloud.inbox.get_json(verdict["report_key"])
 
 
 def converted(steps: Steps, cloud: Cloud, submission: dict[str, Any]) -> dict[str, Any]:
     """The artifact `fragments`, by way of Plan, Convert and Assemble."""
     plan = invoke(steps["plan"], {"submission": submission})
+    invoke(steps["label"], {"submission": submission, "schema_version": "7.1.0"})
     (planned,) = [each for each in plan["formats"] if each["format"] == "fragments"]
     for partition in cloud.artifacts.get_json(planned["partitions_key"]):
         invoke(steps["convert"], {"submission": submission, "format": "fragments", "partition": partition})
@@ -215,7 +216,7 @@ def test_a_refused_h5ad_is_reported_without_its_fragments(cloud: Cloud, steps: S
     submission = with_companion(submitted(cloud, make_html(tmp_path / "x.h5ad").read_bytes()), b"")
     plan = invoke(steps["plan"], {"submission": submission})
     assert plan["refused"]
-    verdict = invoke(steps["validate"], {"submission": submission, "plan_key": plan["key"]})
+    verdict = invoke(steps["validate"], {"submission": submission})
     assert [f["code"] for f in cloud.inbox.get_json(verdict["report_key"])["findings"]] == ["file.html"]
 
 

@@ -84,6 +84,7 @@ def test_claim_answers_with_the_submission(cloud: Cloud, monkeypatch: pytest.Mon
         "schema_versions": ["7.1.0"],
         "pre_analysis": False,
         "companions": {},
+        "step": "Plan",
     }
     assert invoke(claim, {"submission": run, "execution": "arn:aws:states:::execution:m:1"}) == submission
 

@@ -24,27 +24,32 @@ from tests.cloud.test_cloud_steps import submitted
 VERSION = "7.1.0"
 
 
+type Steps = dict[str, ModuleType]
+
+
 @pytest.fixture
-def step(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+def steps(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Steps:
     scratch = tmp_path / "tmp"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    return load("label", cloud, monkeypatch)
+    return {name: load(name, cloud, monkeypatch) for name in ("plan", "label")}
 
 
-def labelled(step: ModuleType, submission: dict[str, Any], version: str = VERSION) -> dict[str, Any]:
-    return invoke(step, {"submission": submission, "schema_version": version})
+def labelled(steps: Steps, submission: dict[str, Any], version: str = VERSION) -> dict[str, Any]:
+    """The artifact, by way of Plan."""
+    invoke(steps["plan"], {"submission": submission})
+    return invoke(steps["label"], {"submission": submission, "schema_version": version})
 
 
 def file_of(cloud: Cloud, artifact: dict[str, Any], name: str) -> bytes:
     return cloud.artifacts.get_bytes(artifact["uri"].removeprefix(f"s3://{ARTIFACTS}/") + name)
 
 
-def test_a_labelled_file_is_the_artifact_h5ad(cloud: Cloud, step: ModuleType, tmp_path: Path) -> None:
+def test_a_labelled_file_is_the_artifact_h5ad(cloud: Cloud, steps: Steps, tmp_path: Path) -> None:
     content = make_h5ad(tmp_path / "cells.h5ad").read_bytes()
     submission = submitted(cloud, content)
 
-    artifact = labelled(step, submission)
+    artifact = labelled(steps, submission)
 
     assert (artifact["format"], artifact["state"], artifact["files"]) == ("h5ad", "CONVERTED", 2)
     assert artifact["uri"].endswith(artifact_files("h5ad"))
@@ -64,41 +69,41 @@ def test_a_labelled_file_is_the_artifact_h5ad(cloud: Cloud, step: ModuleType, tm
     assert cloud.inbox.get_bytes(submission["key"], submission["version_id"]) == content
 
 
-def test_it_is_made_once_for_each_schema_version(cloud: Cloud, step: ModuleType, tmp_path: Path) -> None:
+def test_it_is_made_once_for_each_schema_version(cloud: Cloud, steps: Steps, tmp_path: Path) -> None:
     submission = submitted(cloud, make_h5ad(tmp_path / "cells.h5ad").read_bytes())
-    first = labelled(step, submission)
-    second = labelled(step, {**submission, "run": 2})
+    first = labelled(steps, submission)
+    second = labelled(steps, {**submission, "run": 2})
     assert second == first
 
 
-def test_a_file_that_holds_what_was_deleted_is_written_anew(cloud: Cloud, step: ModuleType, tmp_path: Path) -> None:
+def test_a_file_that_holds_what_was_deleted_is_written_anew(cloud: Cloud, steps: Steps, tmp_path: Path) -> None:
     path = make_h5ad(tmp_path / "cells.h5ad")
     with h5py.File(path, "r+") as file:
         anndata.io.write_elem(file["obs"], "patient", np.array(["Zacharias"] * 20, object))
         del file["obs/patient"]
 
-    artifact = labelled(step, submitted(cloud, path.read_bytes()))
+    artifact = labelled(steps, submitted(cloud, path.read_bytes()))
 
     assert b"Zacharias" not in file_of(cloud, artifact, labelling.FILE)
     assert "belong to nothing" in json.loads(file_of(cloud, artifact, labelling.PROOF))["repacking"]["reason"]
 
 
 def test_a_file_whose_bytes_contradict_each_other_is_skipped_with_the_reason(
-    cloud: Cloud, step: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud, steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: Any) -> Any:
         raise damaged("obs", "two of its columns share their bytes")
 
     monkeypatch.setattr("celldock.labelling.account", broken)
-    artifact = labelled(step, submitted(cloud, make_h5ad(tmp_path / "cells.h5ad").read_bytes()))
+    artifact = labelled(steps, submitted(cloud, make_h5ad(tmp_path / "cells.h5ad").read_bytes()))
     assert artifact["state"] == "SKIPPED"
     assert "share their bytes" in artifact["reason"]
 
 
 def test_a_file_that_could_not_be_published_is_skipped(
-    cloud: Cloud, step: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud, steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(labelling, "MAX_COPY_BYTES", 1000)
-    artifact = labelled(step, submitted(cloud, make_h5ad(tmp_path / "cells.h5ad").read_bytes()))
+    artifact = labelled(steps, submitted(cloud, make_h5ad(tmp_path / "cells.h5ad").read_bytes()))
     assert (artifact["state"], artifact["uri"], artifact["files"]) == ("SKIPPED", "", 0)
     assert "more than the 1,000" in artifact["reason"]

@@ -16,11 +16,10 @@ from celldock.curating import curate_file
 from celldock.curation import read_curation
 from celldock.errors import InvalidSubmission, ServiceFault
 from celldock.formats.manifest import make_manifest
-from celldock.formats.protocol import FormatPlan, Part
+from celldock.formats.protocol import FormatPlan, Part, Subject
 from celldock.formats.registry import FORMATS, get_format
 from celldock.formats.sink import LocalSink
 from celldock.h5ad.accounting.accounting import account
-from celldock.h5ad.headers import Header
 from celldock.h5ad.layout import FileLayout
 from celldock.h5ad.source import ByteSource, LocalSource
 from celldock.labelling import label_file
@@ -84,7 +83,7 @@ def _ingest(source: ByteSource, folder: Path, tolerated: frozenset[str]) -> Outc
     if tolerated.issuperset(outcome.codes):
         _label(source, folder)
         for planned_format in plan.formats:
-            _convert(source, plan.header, planned_format, folder)
+            _convert(Subject(source, plan.header, layout), planned_format, folder)
     _curate(source, folder)
     return outcome
 
@@ -104,14 +103,14 @@ def _label(source: ByteSource, folder: Path) -> None:
             raise ServiceFault("the labelled file holds what no object reaches", code="fuzz.residue")
 
 
-def _convert(source: ByteSource, header: Header, planned: FormatPlan, folder: Path) -> None:
+def _convert(subject: Subject, planned: FormatPlan, folder: Path) -> None:
     """Makes an artifact. An InvalidSubmission here would end as FAILED too: Validate should have reported it."""
     if not planned.feasible:
         return
     converter = get_format(planned.format)
     sink = LocalSink(folder / planned.format, folder)
-    parts = [converter.convert(source, header, partition, sink).to_json() for partition in planned.partitions]
-    files = converter.assemble(header, [Part.from_json(part) for part in parts], sink)
+    parts = [converter.convert(subject, partition, sink).to_json() for partition in planned.partitions]
+    files = converter.assemble(subject, [Part.from_json(part) for part in parts], sink)
     manifest = make_manifest(planned, files)
     missing = [file.path for file in manifest.files if not (folder / planned.format / file.path).is_file()]
     if missing or not manifest.files:

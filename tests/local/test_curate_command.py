@@ -115,8 +115,6 @@ def test_a_starter_config_is_written_beside_the_file_and_can_be_looked_at_at_onc
     assert "lung.curation.yaml beside it is not looked at" in validate.stderr
     again = curate("--init", cells)
     assert (again.returncode, "is there already" in again.stderr) == (2, True)
-    looked = curate(cells, "-c", made, "--dry-run")
-    assert looked.returncode in (0, 3), looked.stderr
 
 
 def test_the_example_config_makes_scanpys_file_what_the_example_is(out: Path, tmp_path: Path) -> None:

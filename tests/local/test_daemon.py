@@ -135,6 +135,7 @@ def test_a_killed_stack_says_what_is_lost_and_keeps_the_last_clean_state(local: 
     assert local.client("s3").get_object(Bucket=bucket, Key="saved")["Body"].read() == b"1"
 
 
+@pytest.mark.long
 def test_reset_deletes_a_stacks_folder_and_no_other(local: Up, tmp_path: Path) -> None:
     local.up()
     daemon.reset(local.data)

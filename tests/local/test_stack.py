@@ -269,6 +269,7 @@ def test_messages_survive_many_senders_and_receivers_at_once(stack: LocalStack) 
     assert sorted(got) == sorted(f"{s}-{n}" for s in range(4) for n in range(15))
 
 
+@pytest.mark.long
 def test_a_template_that_cannot_be_deployed_fails_the_start(runtime: Path, tmp_path: Path) -> None:
     template = "Transform: AWS::Serverless-2016-10-31\nResources: {Odd: {Type: AWS::Glue::Job}}\n"
     build = write_build(tmp_path / "build", template)

@@ -24,12 +24,13 @@ from hypothesis import strategies as st
 from celldock.errors import InvalidSubmission, ServiceFault
 from celldock.formats.cells import Cells
 from celldock.formats.cells_layout import MAX_COLUMNS, layout_of, unique_names
-from celldock.formats.protocol import Part, Partition
+from celldock.formats.protocol import Part, Partition, Subject
 from celldock.formats.sink import LocalSink
 from celldock.h5ad.file import read_header
-from celldock.h5ad.headers import ArrayHeader, ColumnHeader, Header
+from celldock.h5ad.headers import ArrayHeader, ColumnHeader
 from celldock.h5ad.source import LocalSource
 from tests.builders import OBS, make_h5ad
+from tests.subjects import subject_of
 
 CELLS = Cells()
 CATEGORIES = 100_000
@@ -53,19 +54,19 @@ class Table:
         return self.types[self.names.index(name)]
 
 
-def convert(h5ad: Path, folder: Path, cuts: Sequence[int] | None = None) -> tuple[Header, list[Part]]:
+def convert(h5ad: Path, folder: Path, cuts: Sequence[int] | None = None) -> tuple[Subject, list[Part]]:
     """Converts a file into `folder`, in the planned partitions or in those between `cuts`."""
-    source = LocalSource(h5ad)
-    header = read_header(source)
+    subject = subject_of(h5ad)
+    header = subject.header
     partitions = CELLS.plan(header, 0).partitions
     if cuts is not None:
         edges = pairwise([0, *cuts, header.n_obs])
         partitions = tuple(Partition(index, start, stop) for index, (start, stop) in enumerate(edges))
     scratch = folder.with_name(f"{folder.name}-scratch")
     scratch.mkdir(exist_ok=True)
-    parts = [CELLS.convert(source, header, part, LocalSink(folder, scratch)) for part in partitions]
+    parts = [CELLS.convert(subject, part, LocalSink(folder, scratch)) for part in partitions]
     assert list(scratch.iterdir()) == []
-    return header, parts
+    return subject, parts
 
 
 def make_bare(path: Path, n_obs: int, obs: Mapping[str, Any], **overrides: Any) -> Path:
@@ -267,7 +268,8 @@ def test_what_parquet_cannot_hold_is_left_out_and_listed(tmp_path: Path) -> None
         del file["obs/donor_id"]
         file["obs/donor_id"] = np.zeros(3, np.complex64)
 
-    header, _ = convert(h5ad, tmp_path / "cells")
+    subject, _ = convert(h5ad, tmp_path / "cells")
+    header = subject.header
 
     omitted = CELLS.plan(header, 0).omitted
     assert {item.where for item in omitted} == {"obs/donor_id", "obsm/X_cube", "obsm/table"}
@@ -314,28 +316,27 @@ def test_values_that_contradict_the_header_are_the_submitters_fault(tmp_path: Pa
 
 
 def test_an_artifact_consists_of_all_parts_and_of_nothing_less(tmp_path: Path) -> None:
-    header, parts = convert(make_h5ad(tmp_path / "a.h5ad", n_obs=9), tmp_path / "cells", [2, 5])
+    subject, parts = convert(make_h5ad(tmp_path / "a.h5ad", n_obs=9), tmp_path / "cells", [2, 5])
     sink = LocalSink(tmp_path / "cells", tmp_path)
 
-    files = CELLS.assemble(header, parts, sink)
+    files = CELLS.assemble(subject, parts, sink)
 
     assert [file.path for file in files] == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
     for incomplete in ([], parts[:2], parts[1:], [parts[0], parts[2]], [parts[1], parts[0], parts[2]], parts + parts):
         with pytest.raises(ServiceFault):
-            CELLS.assemble(header, incomplete, sink)
+            CELLS.assemble(subject, incomplete, sink)
 
 
 def test_memory_does_not_grow_with_the_partition(tmp_path: Path) -> None:
     n_obs, dimensions = 30_000, 400
     pca = np.broadcast_to(np.arange(dimensions, dtype=np.float32), (n_obs, dimensions))
     h5ad = make_bare(tmp_path / "large.h5ad", n_obs, {}, obsm={"X_pca": pca}, compression=None)
-    source = LocalSource(h5ad)
-    header = read_header(source)
+    subject = subject_of(h5ad)
 
     def peak(partition: Partition) -> int:
         tracemalloc.start()
         try:
-            CELLS.convert(source, header, partition, LocalSink(tmp_path / "cells", tmp_path))
+            CELLS.convert(subject, partition, LocalSink(tmp_path / "cells", tmp_path))
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

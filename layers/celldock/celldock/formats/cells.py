@@ -1,5 +1,7 @@
 """`cells`: obs with the embeddings as Parquet, the table that a browser, a notebook or a SQL client asks first.
 
+`expression.parquet` beside it (`celldock.formats.expression`) says how strongly each gene is expressed in a cell type.
+
 One file a partition, `part-00000.parquet` and so on, zstd; all have one schema, fixed by headers alone. Columns:
 
 - `obs_id`: the index of obs.
@@ -30,11 +32,11 @@ from celldock import __version__
 from celldock.canonical import canonical_json
 from celldock.errors import ServiceFault
 from celldock.formats.cells_layout import MAX_CATEGORIES, CellsLayout, layout_of
-from celldock.formats.protocol import FileRecord, FormatPlan, Part, Partition, Prediction, Sink
+from celldock.formats.expression import write_expression
+from celldock.formats.protocol import FileRecord, FormatPlan, Part, Partition, Prediction, Sink, Subject
 from celldock.h5ad.file import H5adFile, open_h5ad
 from celldock.h5ad.frames import iter_blocks
 from celldock.h5ad.headers import ColumnHeader, Header
-from celldock.h5ad.source import ByteSource
 
 # The tile of the formats that hold matrices: partitions of all formats begin on it.
 _ROW_STEP = 256
@@ -59,7 +61,7 @@ class Cells:
     """The format `cells`; see the module."""
 
     name: str = "cells"
-    version: str = "1"
+    version: str = "2"
     companion: str = ""
 
     def plan(self, header: Header, size: int) -> FormatPlan:
@@ -91,17 +93,18 @@ class Cells:
         parts = f"{len(planned.partitions):,} parts, taken as they are"
         return convert, Prediction(f"assemble/{self.name}", _BASE_SECONDS, _BASE_MB, 0, parts)
 
-    def convert(self, source: ByteSource, header: Header, partition: Partition, sink: Sink) -> Part:
+    def convert(self, subject: Subject, partition: Partition, sink: Sink) -> Part:
         """Writes the partition's file. Raises InvalidSubmission where the values contradict the header."""
         # DuckDB is in the layer of the workers that convert; those that plan do without it.
         from celldock.formats.parquet import ParquetWriter
 
+        header = subject.header
         layout = layout_of(header)
         rows = _rows_within(_BLOCK_BYTES, layout.row_bytes, _BLOCK_ROWS, _ROW_STEP)
         group = _rows_within(_GROUP_BYTES, layout.row_bytes, _GROUP_ROWS, _GROUP_STEP)
         with TemporaryDirectory(dir=sink.scratch, prefix="cells-") as folder:
             local = Path(folder) / "part.parquet"
-            with open_h5ad(source) as file, ParquetWriter(layout.columns, Path(folder), group) as writer:
+            with open_h5ad(subject.source) as file, ParquetWriter(layout.columns, Path(folder), group) as writer:
                 labels = _Labels(file)
                 for start, stop in iter_blocks(partition.stop - partition.start, rows):
                     begin, end = partition.start + start, partition.start + stop
@@ -109,15 +112,21 @@ class Cells:
                 writer.finish(local, _metadata(layout, partition))
             return Part(partition, (sink.put(f"part-{partition.index:05d}.parquet", local),))
 
-    def assemble(self, header: Header, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:
-        """All files of the parts. Raises ServiceFault if the parts do not cover obs, in order and once."""
+    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:
+        """All files of the parts, and the table of expression. Raises ServiceFault unless the parts are obs, once."""
+        n_obs = subject.header.n_obs
         edges = [part.partition for part in parts]
-        whole = bool(edges) and edges[0].start == 0 and edges[-1].stop == header.n_obs
+        whole = bool(edges) and edges[0].start == 0 and edges[-1].stop == n_obs
         if not whole or any(left.stop != right.start for left, right in pairwise(edges)):
             raise ServiceFault(
-                f"{len(parts)} parts do not cover {header.n_obs:,} cells once", code="cells.parts", where=self.name
+                f"{len(parts)} parts do not cover {n_obs:,} cells once",
+                code="cells.parts",
+                where=self.name,
             )
-        return tuple(file for part in parts for file in part.files)
+        files = tuple(file for part in parts for file in part.files)
+        scan = subject.scan() if subject.scan is not None else None
+        found = scan.matrix(subject.header.x.path) if scan is not None and subject.header.x is not None else None
+        return (*files, write_expression(subject, found, sink)) if found is not None else files
 
 
 class _Labels:

@@ -12,9 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from celldock.errors import NotFeasible, ServiceFault
-from celldock.formats.protocol import FileRecord, FormatPlan, Part, Partition, Prediction, Sink
+from celldock.formats.protocol import FileRecord, FormatPlan, Part, Partition, Prediction, Sink, Subject
 from celldock.h5ad.headers import Header
-from celldock.h5ad.source import ByteSource
 
 COMPANION = "fragments"
 """The kind of companion that it is made of."""
@@ -58,14 +57,14 @@ class Fragments:
         )
         return convert, Prediction(f"assemble/{self.name}", _BASE_SECONDS, _MEMORY_MB, 0, "one part, taken as it is")
 
-    def convert(self, source: ByteSource, header: Header, partition: Partition, sink: Sink) -> Part:
+    def convert(self, subject: Subject, partition: Partition, sink: Sink) -> Part:
         """Writes both files. Raises NotFeasible for what cannot be sorted or indexed, or becomes too large."""
         # Of no use to whoever only plans.
         from celldock.fragments.writing import write_fragments
 
         with TemporaryDirectory(dir=sink.scratch, prefix="fragments-") as folder:
             file, index = Path(folder) / FILE, Path(folder) / INDEX
-            write_fragments(source, file, index, Path(folder))
+            write_fragments(subject.source, file, index, Path(folder))
             if file.stat().st_size > MAX_BYTES:
                 raise NotFeasible(
                     f"The sorted fragments take more than the {MAX_BYTES:,} bytes of a file that can be published.",
@@ -74,7 +73,7 @@ class Fragments:
                 )
             return Part(partition, (sink.put(FILE, file), sink.put(INDEX, index)))
 
-    def assemble(self, header: Header, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:
+    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:
         """The files of the one part. Raises ServiceFault if there is another number of parts."""
         if len(parts) != 1:
             raise ServiceFault(f"{len(parts)} parts of a format that has one", code="fragments.parts", where=self.name)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from celldock.h5ad.headers import Header
+from celldock.h5ad.layout import FileLayout
 from celldock.h5ad.source import ByteSource
+from celldock.scan import ScanResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,21 @@ class Part:
         return cls(Partition(**data["partition"]), tuple(FileRecord(**file) for file in data["files"]))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """The file that an artifact is made of, and what is known of it.
+
+    `source` has its bytes: those of the labelled h5ad file, or of the companion that a format is made of. `header` and
+    `layout` (where the chunks of its matrices lie) are always the h5ad file's. `scan` gives what a pass over the values
+    of its matrices found; None where there was none.
+    """
+
+    source: ByteSource
+    header: Header
+    layout: FileLayout
+    scan: Callable[[], ScanResult] | None = None
+
+
 class Sink(Protocol):
     """Where a format puts its files: a folder of the work area on S3, or a local folder."""
 
@@ -103,6 +120,13 @@ class Sink(Protocol):
         """Stores a finished local file under `path` (relative, `/`-separated); the same path twice overwrites.
 
         The local file stays; whoever made it removes it.
+        """
+        ...
+
+    def join(self, path: str, pieces: Sequence[str]) -> FileRecord:
+        """One file at `path` of those that were put under `pieces`, in their order, by this worker or others.
+
+        The pieces need not be files of the artifact. Raises NotFeasible for more bytes than can be published.
         """
         ...
 
@@ -116,8 +140,8 @@ class Format(Protocol):
     """A derivative format. All calls may be repeated with the same outcome.
 
     `companion` is the kind of companion that it is made of, and without which it is not planned; "" for a format that
-    is made of the h5ad file. `source` and `size`, in bytes, are those of the file that it is made of; `header` is
-    always the h5ad file's.
+    is made of the h5ad file. `size`, in bytes, is that of the file that it is made of. Plans are made of the file as it
+    was submitted or curated, artifacts of the labelled one, whose `header` has more columns.
     """
 
     name: str
@@ -132,13 +156,13 @@ class Format(Protocol):
         """What converting the largest partition and assembling all of them will need (`convert/…`, `assemble/…`)."""
         ...
 
-    def convert(self, source: ByteSource, header: Header, partition: Partition, sink: Sink) -> Part:
+    def convert(self, subject: Subject, partition: Partition, sink: Sink) -> Part:
         """Converts one partition, in memory bounded by the partition.
 
         Raises NotFeasible for what the plan could not see: the artifact is SKIPPED then.
         """
         ...
 
-    def assemble(self, header: Header, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:
+    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:
         """Finishes the artifact from its parts (all of them, in order) and returns all of its files."""
         ...

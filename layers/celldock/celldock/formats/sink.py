@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
@@ -41,6 +42,13 @@ class LocalSink:
 
     def put(self, path: str, local: Path) -> FileRecord:
         """Copies `local` to `path` below the folder. Raises ServiceFault for a path that leaves the folder."""
+        return self._write(path, [local])
+
+    def join(self, path: str, pieces: Sequence[str]) -> FileRecord:
+        """Writes the files at `pieces` one after the other to `path`. Raises as `put` does."""
+        return self._write(path, [self._folder / check_path(piece) for piece in pieces])
+
+    def _write(self, path: str, originals: Iterable[Path]) -> FileRecord:
         target = self._folder / check_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.parent.resolve().is_relative_to(self._folder.resolve()):
@@ -48,10 +56,12 @@ class LocalSink:
         unfinished = target.with_name(f".{uuid4().hex}.part")
         digest, size = hashlib.sha256(), 0
         try:
-            with local.open("rb") as original, unfinished.open("xb") as copy:
-                while block := original.read(_BLOCK):
-                    digest.update(block)
-                    size += copy.write(block)
+            with unfinished.open("xb") as copy:
+                for original in originals:
+                    with original.open("rb") as file:
+                        while block := file.read(_BLOCK):
+                            digest.update(block)
+                            size += copy.write(block)
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)

@@ -11,9 +11,10 @@ from celldock.catalog.records import Submission
 from celldock.catalog.work import StepManifest, StoredFile, fingerprint
 from celldock.cloud.composing import compose
 from celldock.cloud.objects import MAX_COPY_BYTES, ObjectStore, Place
-from celldock.cloud.steps.conversion import finish_artifact, skipped
+from celldock.cloud.steps.artifacts import ARTIFACT, finish_artifact, skipped
 from celldock.cloud.steps.planning import load_pages
 from celldock.cloud.steps.sources import source_of
+from celldock.cloud.steps.subjects import FILE, FORMAT, describe
 from celldock.cloud.work import WorkArea
 from celldock.errors import InvalidSubmission, NotFeasible
 from celldock.formats.protocol import FileRecord, FormatPlan
@@ -21,13 +22,10 @@ from celldock.h5ad.remembered import RememberedSource
 from celldock.labelling import Labelled, label_file
 from celldock.schema import Setting, load_schema
 
-FORMAT = "h5ad"
 VERSION = "1"
 """Of how the labelled file is made."""
-FILE = "labelled.h5ad"
 PROOF = "additivity.json"
 
-_ARTIFACT = "artifact"
 _CONTENT_TYPE = "application/x-hdf5"
 
 
@@ -49,8 +47,8 @@ def label_submission(
             manifest = _make(inbox, work, submission, schema_version, scratch, mark)
         except (NotFeasible, InvalidSubmission) as error:
             reason = f"{error.message} {error.hint}".strip()
-            manifest = work.finish(step, mark, {_ARTIFACT: skipped(_planned(reason), reason)}, [])
-    return manifest.result[_ARTIFACT]
+            manifest = work.finish(step, mark, {ARTIFACT: skipped(_planned(reason), reason)}, [])
+    return manifest.result[ARTIFACT]
 
 
 def _make(
@@ -64,9 +62,10 @@ def _make(
     with label_file(known, load_schema(schema_version), scratch=scratch, setting=setting) as labelled:
         _refuse_large(labelled.file.size)
         stored = _store(work, source.place, labelled)
+        described = describe(work, labelled.file, is_of_original=labelled.is_of_original)
     records = [FileRecord(each.path, each.bytes, each.sha256) for each in stored]
     root = work.key(artifact_files(FORMAT))
-    return finish_artifact(work, _planned(""), mark, records, root, stored)
+    return finish_artifact(work, _planned(""), mark, records, root, [*stored, *described])
 
 
 def _store(work: WorkArea, original: Place, labelled: Labelled) -> list[StoredFile]:
