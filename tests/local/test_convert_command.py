@@ -37,8 +37,9 @@ def test_a_valid_file_becomes_a_folder_of_the_format(cells: Path, tmp_path: Path
         name: hashlib.sha256((out / name).read_bytes()).hexdigest()
         for name in ("expression.parquet", "part-00000.parquet")
     }
-    found = duckdb.sql(f"select distinct cell_type, disease from read_parquet('{out}/part-*.parquet')").fetchall()
-    assert found == [("T cell", "normal")]
+    with duckdb.connect() as database:
+        query = f"select distinct cell_type, disease from read_parquet('{out}/part-*.parquet')"
+        assert database.execute(query).fetchall() == [("T cell", "normal")]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.h5ad", "made"], "nothing else is left"
 
 

@@ -50,6 +50,11 @@ def with_types(path: Path, types: list[str]) -> Path:
     return make_h5ad(path, n_obs=40, obs={"cell_type_ontology_term_id": pd.Categorical(values, [*TYPES, "CL:0000540"])})
 
 
+def query(sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect() as database:
+        return database.execute(sql).fetchall()
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The artifacts of three datasets."""
@@ -63,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_gene_and_cell_type_has_what_its_values_sum_up_to(folder: Path) -> None:
     data: Any = anndata.read_h5ad(folder / "a.h5ad")
     values = data.X.toarray().astype(float)
-    rows = duckdb.sql(f"select * from read_parquet('{folder}/a/{FILE}')").fetchall()
+    rows = query(f"select * from read_parquet('{folder}/a/{FILE}')")
 
     kinds = np.array([str(term) for term in data.obs["cell_type_ontology_term_id"]])
     expected: dict[tuple[str, str | None], tuple[int, int, float]] = {}
@@ -82,14 +87,14 @@ def test_each_gene_and_cell_type_has_what_its_values_sum_up_to(folder: Path) -> 
 
 
 def test_one_query_finds_the_datasets_that_have_enough_cells_of_a_type(folder: Path) -> None:
-    found = duckdb.sql(
+    found = query(
         f"""
         select filename, count(*) as cells, count(distinct donor_id) as donors, any_value(sex), any_value(disease)
         from read_parquet('{folder}/*/part-*.parquet', filename = true, union_by_name = true)
         where cell_type = 'alveolar macrophage'
         group by filename having cells >= 20 order by filename
         """
-    ).fetchall()
+    )
     assert [(Path(name).parent.name, cells, donors) for name, cells, donors, *_ in found] == [
         ("b", 40, 1),
         ("c", 20, 1),

@@ -45,6 +45,20 @@ def test_the_same_path_again_replaces_the_file_and_leaves_nothing_beside_it(
     assert (tmp_path / "out" / "file.bin").read_bytes() == b"newer"
 
 
+def test_files_that_were_put_become_one(sink: LocalSink, made: Path, tmp_path: Path) -> None:
+    sink.put("parts/1", made)
+    made.write_bytes(b"-and more")
+    sink.put("parts/2", made)
+
+    record = sink.join("whole.bin", ["parts/1", "parts/2", "parts/1"])
+
+    content = b"content-and morecontent"
+    assert record == FileRecord("whole.bin", len(content), hashlib.sha256(content).hexdigest())
+    assert (tmp_path / "out" / "whole.bin").read_bytes() == content
+    with pytest.raises(ServiceFault):
+        sink.join("whole.bin", ["../made"])
+
+
 @pytest.mark.parametrize(
     "path", ["", ".", "..", "/etc/x", "../x", "a/../../x", "a//x", "a/", "./a", "a\\..\\x", "a\0b", "a\nb"]
 )

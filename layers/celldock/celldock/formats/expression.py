@@ -142,8 +142,9 @@ def _labelled(
         cells += np.bincount(codes + 1, minlength=count + 1)
         if labels is not None:
             beside[codes + 1] = file.column(labels, start, stop).values
-    texts = [*map(str, file.categories(labels).tolist())] if labels is not None else []
-    return cells[1:], [texts[code] if code >= 0 else None for code in beside[1:].tolist()]
+    texts: list[str] = [*map(str, file.categories(labels).tolist())] if labels is not None else []
+    codes: list[int] = beside[1:].tolist()
+    return cells[1:], [texts[code] if code >= 0 else None for code in codes]
 
 
 def _blocks(scan: MatrixScan, types: Sequence[_CellType]) -> Iterator[_Rows]:
@@ -170,8 +171,9 @@ def _table(rows: _Rows, genes: _Genes) -> list[Array]:
     lengths = [len(some) for some in rows.genes]
     numbers, counts, sums = (np.concatenate(some) for some in (rows.genes, rows.counts, rows.sums))
 
-    def repeated(values: list[Any], dtype: type) -> Array:
-        return np.repeat(np.array(values, dtype=dtype), lengths)
+    def repeated(values: list[Any], dtype: Any) -> Array:
+        each: Array = np.array(values, dtype=dtype)
+        return np.repeat(each, lengths)
 
     cells = repeated([kind.cells for kind in rows.types], np.int64)
     return [
