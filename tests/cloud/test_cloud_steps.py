@@ -334,7 +334,7 @@ def test_a_partition_that_nobody_has_scanned_is_our_fault(
     cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path
 ) -> None:
     submission = submitted(cloud, valid_file(tmp_path))
-    plan = invoke(steps["plan"], {"submission": submission})
+    invoke(steps["plan"], {"submission": submission})
     with pytest.raises(ServiceFault, match="scan/parts/00000"):
         invoke(steps["validate"], {"submission": submission})
 

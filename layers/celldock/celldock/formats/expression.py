@@ -143,8 +143,8 @@ def _labelled(
         if labels is not None:
             beside[codes + 1] = file.column(labels, start, stop).values
     texts: list[str] = [*map(str, file.categories(labels).tolist())] if labels is not None else []
-    codes: list[int] = beside[1:].tolist()
-    return cells[1:], [texts[code] if code >= 0 else None for code in codes]
+    labelled: list[int] = beside[1:].tolist()
+    return cells[1:], [texts[code] if code >= 0 else None for code in labelled]
 
 
 def _blocks(scan: MatrixScan, types: Sequence[_CellType]) -> Iterator[_Rows]:
