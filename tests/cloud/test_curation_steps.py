@@ -14,8 +14,8 @@ from celldock.catalog.keys import CURATION
 from celldock.catalog.records import Companion
 from celldock.cloud.clients import client
 from celldock.cloud.steps import curation as step
-from celldock.cloud.steps import labelling
 from celldock.cloud.steps.sources import CURATED
+from celldock.cloud.steps.subjects import FILE
 from celldock.curating import Limits
 from tests.builders import make_html
 from tests.cloud.conftest import ARTIFACTS, INBOX, Cloud
@@ -74,7 +74,7 @@ def test_what_a_config_made_is_validated_labelled_and_converted(
 
     artifact = invoke(steps["label"], {"submission": submission, "schema_version": "7.1.0"})
     root = artifact["uri"].removeprefix(f"s3://{ARTIFACTS}/")
-    (tmp_path / "labelled.h5ad").write_bytes(cloud.artifacts.get_bytes(root + labelling.FILE))
+    (tmp_path / "labelled.h5ad").write_bytes(cloud.artifacts.get_bytes(root + FILE))
     data = anndata.read_h5ad(tmp_path / "labelled.h5ad")
     assert set(data.obs["cell_type"]) == {"T cell", "B cell"}
     assert set(data.obs["author_cell_type"]) == {"T cells", "B cells"}

@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 
 from celldock.catalog.keys import artifact_files
+from celldock.catalog.states import VersionState
 from celldock.cloud.steps import labelling
+from celldock.cloud.steps.subjects import FILE
 from celldock.h5ad.damage import damaged
 from tests.builders import make_h5ad
 from tests.cloud.conftest import ARTIFACTS, Cloud
 from tests.cloud.lambdas import invoke, load
+from tests.cloud.submissions import DATASET, record_artifact, run_of, set_state, take, version
 from tests.cloud.test_cloud_steps import submitted
 
 VERSION = "7.1.0"
@@ -53,10 +56,10 @@ def test_a_labelled_file_is_the_artifact_h5ad(cloud: Cloud, steps: Steps, tmp_pa
 
     assert (artifact["format"], artifact["state"], artifact["files"]) == ("h5ad", "CONVERTED", 2)
     assert artifact["uri"].endswith(artifact_files("h5ad"))
-    made = file_of(cloud, artifact, labelling.FILE)
+    made = file_of(cloud, artifact, FILE)
     proof = json.loads(file_of(cloud, artifact, labelling.PROOF))
     manifest = cloud.artifacts.get_json(artifact["manifest_key"])
-    assert {each["path"]: (each["bytes"], each["sha256"]) for each in manifest["files"]}[labelling.FILE] == (
+    assert {each["path"]: (each["bytes"], each["sha256"]) for each in manifest["files"]}[FILE] == (
         len(made),
         hashlib.sha256(made).hexdigest(),
     )
@@ -84,7 +87,7 @@ def test_a_file_that_holds_what_was_deleted_is_written_anew(cloud: Cloud, steps:
 
     artifact = labelled(steps, submitted(cloud, path.read_bytes()))
 
-    assert b"Zacharias" not in file_of(cloud, artifact, labelling.FILE)
+    assert b"Zacharias" not in file_of(cloud, artifact, FILE)
     assert "belong to nothing" in json.loads(file_of(cloud, artifact, labelling.PROOF))["repacking"]["reason"]
 
 
@@ -107,3 +110,15 @@ def test_a_file_that_could_not_be_published_is_skipped(
     artifact = labelled(steps, submitted(cloud, make_h5ad(tmp_path / "cells.h5ad").read_bytes()))
     assert (artifact["state"], artifact["uri"], artifact["files"]) == ("SKIPPED", "", 0)
     assert "more than the 1,000" in artifact["reason"]
+
+
+def test_what_was_labelled_can_be_published_as_it_is_recorded(cloud: Cloud, steps: Steps, tmp_path: Path) -> None:
+    submission = submitted(cloud, make_h5ad(tmp_path / "cells.h5ad").read_bytes())
+    artifact = labelled(steps, submission)
+    run = run_of(submission["version_id"], "55AE")
+    take(cloud, run)
+    record_artifact(cloud, version(cloud, run.version_id), artifact["manifest_key"], artifact["sha256"])
+    set_state(cloud, run, VersionState.READY)
+    published = cloud.publisher.publish(DATASET, run.version_id)
+    root = f"public/{published.publication_id}/cells/"
+    assert json.loads(cloud.public.get_bytes(root + labelling.PROOF))["additivity"]["added"]

@@ -54,8 +54,8 @@ def test_cells_hold_every_cell_and_match_their_checksums(dock: Dock, ready: Drop
         (tmp_path / Path(file["path"]).name).write_bytes(content)
     assert sum(file["bytes"] for file in files) == artifact["bytes"]
 
-    cells = duckdb.connect().execute(f"select count(*), count(distinct obs_id) from '{tmp_path}/*.parquet'").fetchone()
-    assert cells == (700, 700)
+    query = f"select count(*), count(distinct obs_id) from '{tmp_path}/part-*.parquet'"
+    assert duckdb.connect().execute(query).fetchone() == (700, 700)
 
 
 def test_the_labelled_file_holds_the_upload_byte_for_byte(

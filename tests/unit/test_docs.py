@@ -8,7 +8,7 @@ import pytest
 
 from celldock.catalog.keys import Rejection, parse_upload_key
 from celldock.catalog.states import VersionState
-from celldock.cloud.steps import labelling
+from celldock.cloud.steps.subjects import FORMAT
 from celldock.formats.registry import FORMATS
 from celldock.report import Report
 from celldock.schema import load_schema
@@ -56,7 +56,7 @@ def test_every_state_is_explained() -> None:
 
 
 def test_every_format_is_explained() -> None:
-    assert {name.strip("`") for name, _ in rows(section(SUBMITTING, "The artifacts"))} == {labelling.FORMAT, *FORMATS}
+    assert {name.strip("`") for name, _ in rows(section(SUBMITTING, "The artifacts"))} == {FORMAT, *FORMATS}
 
 
 def test_the_report_shown_is_a_report_by_rules_that_exist() -> None:

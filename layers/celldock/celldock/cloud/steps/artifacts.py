@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celldock.catalog.keys import artifact_manifest, convert_step
@@ -32,8 +32,13 @@ def finish_artifact(
     records: Sequence[FileRecord],
     root: str,
     files: Sequence[StoredFile],
+    *,
+    beside: Mapping[str, Any] | None = None,
 ) -> StepManifest:
-    """Declares a format done: its artifact has these files, all of which lie under `root`."""
+    """Declares a format done: its artifact has these files, all of which lie under `root`.
+
+    `beside` is what the step tells later ones, and is no part of the artifact.
+    """
     step = convert_step(planned.format)
     document = make_manifest(planned, records)
     stored = work.store.put_bytes(work.key(artifact_manifest(planned.format)), document.to_bytes(), "application/json")
@@ -48,4 +53,4 @@ def finish_artifact(
         "manifest_key": stored.key,
         "reason": "",
     }
-    return work.finish(step, mark, {ARTIFACT: artifact, _MANIFEST: stored.model_dump()}, files)
+    return work.finish(step, mark, {ARTIFACT: artifact, _MANIFEST: stored.model_dump(), **(beside or {})}, files)

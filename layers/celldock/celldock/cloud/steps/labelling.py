@@ -65,7 +65,7 @@ def _make(
         described = describe(work, labelled.file, is_of_original=labelled.is_of_original)
     records = [FileRecord(each.path, each.bytes, each.sha256) for each in stored]
     root = work.key(artifact_files(FORMAT))
-    return finish_artifact(work, _planned(""), mark, records, root, [*stored, *described])
+    return finish_artifact(work, _planned(""), mark, records, root, stored, beside=described)
 
 
 def _store(work: WorkArea, original: Place, labelled: Labelled) -> list[StoredFile]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from typing import Any
 
 from celldock.catalog.keys import convert_step
 from celldock.catalog.records import Submission
@@ -24,8 +25,8 @@ FORMAT = "h5ad"
 """The labelled file as an artifact."""
 FILE = "labelled.h5ad"
 
-_HEADER = "header.json"
-_LAYOUT = "layout.bin"
+_HEADER = "header"
+_LAYOUT = "layout"
 
 
 def subject_of(inbox: ObjectStore, work: WorkArea, submission: Submission) -> tuple[Subject, str]:
@@ -38,10 +39,8 @@ def subject_of(inbox: ObjectStore, work: WorkArea, submission: Submission) -> tu
     if not manifest.files:
         return Subject(source_of(inbox, work, submission), load_plan(work).header, load_layout(work), scan), ""
     made = manifest.file(FILE)
-    header, layout = (
-        work.store.get_bytes(stored.key, stored.object_version)
-        for stored in (manifest.file(_HEADER), manifest.file(_LAYOUT))
-    )
+    described = [StoredFile.model_validate(manifest.result[name]) for name in (_HEADER, _LAYOUT)]
+    header, layout = (work.store.get_bytes(stored.key, stored.object_version) for stored in described)
     source = work.store.source(made.key, made.object_version, made.bytes)
     return Subject(source, Header.from_json(json.loads(header)), FileLayout.from_bytes(layout), scan), made.sha256
 
@@ -51,14 +50,18 @@ def _scan(work: WorkArea) -> ScanResult:
     return load_scan(work, load_plan(work))
 
 
-def describe(work: WorkArea, labelled: ByteSource, *, is_of_original: bool) -> list[StoredFile]:
-    """Leaves the labelled file's header and layout for the formats, which then need not look for them."""
+def describe(work: WorkArea, labelled: ByteSource, *, is_of_original: bool) -> dict[str, Any]:
+    """Leaves the labelled file's header and layout for the formats, which then need not look for them.
+
+    Returns where they are, for the result of the step.
+    """
     with open_h5ad(labelled) as file:
         header = file.header()
         # Of a file that was only added to, all chunks lie where Plan has found them.
         layout = load_layout(work) if is_of_original else file.layout(header, [])
     folder = f"{convert_step(FORMAT).name}/"
-    return [
-        work.store.put_json(work.key(folder + _HEADER), header.to_json()),
-        work.store.put_bytes(work.key(folder + _LAYOUT), layout.to_bytes(), "application/octet-stream"),
-    ]
+    stored = {
+        _HEADER: work.store.put_json(work.key(f"{folder}header.json"), header.to_json()),
+        _LAYOUT: work.store.put_bytes(work.key(f"{folder}layout.bin"), layout.to_bytes(), "application/octet-stream"),
+    }
+    return {name: each.model_dump() for name, each in stored.items()}
