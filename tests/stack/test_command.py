@@ -75,6 +75,7 @@ def test_a_submitter_submits_follows_and_publishes(celldock: Command, example: P
     assert celldock.json("status", "lab/pbmc68k")["dataset"]["published"] is True
 
 
+@pytest.mark.long
 def test_a_fragment_file_goes_along(celldock: Command, tmp_path: Path) -> None:
     file, fragments = make_atac(tmp_path / "lung.h5ad"), tmp_path / "atac_fragments.tsv.gz"
     fragments.write_bytes(gzip.compress(lines_of(rows_for())))

@@ -75,6 +75,7 @@ def test_every_row_of_every_matrix_is_scanned_without_libhdf5(dock: Dock, tmp_pa
         assert scan.genes.sums().tolist() == values.sum(axis=0, dtype=np.float64).tolist(), name
 
 
+@pytest.mark.long
 def test_the_step_is_on_record_while_it_runs(dock: Dock, example: Path) -> None:
     with dock.wrapped("ScanFunction", "import time; time.sleep(3)"):
         drop = dock.drop(example, "scan/step.h5ad")
