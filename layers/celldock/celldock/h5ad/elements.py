@@ -114,6 +114,7 @@ def _plain_column(column: Column) -> dict[str, Any]:
         "values": column.values,
         "categories": column.categories,
         "mask": column.mask,
+        "ordered": column.ordered,
     }
 
 
@@ -126,7 +127,8 @@ def _column(plain: Any) -> Column:
             "categories": (None | np.ndarray()) as categories,
             "mask": (None | np.ndarray()) as mask,
         } if kind in get_args(ColumnKind):
-            column = Column(name, cast("ColumnKind", kind), values, categories, mask)
+            ordered = cast("dict[str, Any]", plain).get("ordered") is True
+            column = Column(name, cast("ColumnKind", kind), values, categories, mask, ordered)
         case _:
             raise ValueError("no column")
     if mask is not None and (mask.dtype != bool or mask.shape != values.shape):

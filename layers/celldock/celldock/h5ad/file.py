@@ -51,6 +51,14 @@ class H5adFile:
         """What the file declares; see `Header`."""
         return typed(Header, self._session.call("header"))
 
+    def matrix(self, path: str) -> MatrixHeader | None:
+        """The header of a matrix that is not in that of the file, as a graph of obsp; None if there is none."""
+        answer = self._session.call("matrix", path=path)
+        matrix = None if answer is None else typed(MatrixHeader, answer)
+        if matrix is not None and matrix.path != path:
+            raise _nonsense(path)
+        return matrix
+
     def layout(self, header: Header, columns: Sequence[str]) -> FileLayout:
         """Where the chunks of all matrices lie, and those of the plain one-dimensional datasets at `columns`.
 

@@ -17,7 +17,8 @@ class Column:
     `values` holds the plain values, strings as `str` objects; for a categorical the integer codes, -1 where missing.
     `categories` is what the codes stand for: None in a block of rows, because all blocks share them (ask
     `H5adFile.categories` once), and given where a whole column was read as an element. `mask` is True where a nullable
-    value is missing (`values` mean nothing there); None where the encoding has no mask.
+    value is missing (`values` mean nothing there); None where the encoding has no mask. `ordered` says whether the
+    order of the categories means something, where they are given.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Column:
     values: np.ndarray
     categories: np.ndarray | None
     mask: np.ndarray | None
+    ordered: bool = False
 
 
 def iter_blocks(length: int, rows: int) -> Iterator[tuple[int, int]]:

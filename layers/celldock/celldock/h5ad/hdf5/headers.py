@@ -31,15 +31,15 @@ def header_of(file: h5py.File) -> Header:
     obs, var = _frame(file, "obs"), _frame(file, "var")
     if obs is None or var is None:
         _refuse("", f"has no {'obs' if obs is None else 'var'}, so it is not AnnData")
-    layers = (_matrix(file, f"layers/{name}") for name in _members(file, "layers"))
+    layers = (matrix_of(file, f"layers/{name}") for name in _members(file, "layers"))
     uns, complete = describe_tree(file, "uns")
     return Header(
         encoding_type=encoding_type,
         encoding_version=encoding_version,
         n_obs=obs.length,
         n_vars=var.length,
-        x=_matrix(file, "X"),
-        raw_x=_matrix(file, f"{raw}X"),
+        x=matrix_of(file, "X"),
+        raw_x=matrix_of(file, f"{raw}X"),
         layers=tuple(layer for layer in layers if layer is not None),
         obs=obs,
         var=var,
@@ -118,7 +118,8 @@ def _column(frame: nodes.Node, path: str, name: str) -> ColumnHeader:
     return ColumnHeader(name, f"{path}/{name}", series.kind, series.dtype, categories, series.ordered)
 
 
-def _matrix(file: h5py.File, path: str) -> MatrixHeader | None:
+def matrix_of(file: h5py.File, path: str) -> MatrixHeader | None:
+    """The matrix at a path, None if there is none. Raises InvalidSubmission for what is something else."""
     node = nodes.find(file, path)
     if node is None or encoding_of(node)[0] == "null":
         return None

@@ -132,6 +132,7 @@ class _Reader:
             values=self._series(series, name),
             categories=self._categories(series, series.categories) if series.categories is not None else None,
             mask=series.read_mask(0, series.length),
+            ordered=series.ordered,
         )
 
     def _series(self, series: Series, name: str) -> np.ndarray:

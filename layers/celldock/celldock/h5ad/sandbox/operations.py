@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from celldock.h5ad.elements import to_plain
 from celldock.h5ad.hdf5.appending import Appending
 from celldock.h5ad.hdf5.encodings import ColumnPlan
-from celldock.h5ad.hdf5.headers import header_of
+from celldock.h5ad.hdf5.headers import header_of, matrix_of
 from celldock.h5ad.hdf5.layouts import file_layout
 from celldock.h5ad.hdf5.opened import OpenFile
 from celldock.h5ad.hdf5.overlay import Overlay
@@ -39,6 +40,11 @@ def _guard(file: OpenFile, *, size: int) -> dict[str, Any]:
 
 def _header(file: OpenFile) -> dict[str, Any]:
     return header_of(file.hdf5).to_json()
+
+
+def _matrix(file: OpenFile, *, path: str) -> dict[str, Any] | None:
+    matrix = matrix_of(file.hdf5, path)
+    return None if matrix is None else asdict(matrix)
 
 
 def _layout(file: OpenFile, *, header: dict[str, Any], columns: list[str]) -> dict[str, Any]:
@@ -166,6 +172,7 @@ def _storage(file: OpenFile, *, paths: list[str]) -> dict[str, Any]:
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "guard": _guard,
     "header": _header,
+    "matrix": _matrix,
     "layout": _layout,
     "column": _column,
     "column_length": _column_length,
