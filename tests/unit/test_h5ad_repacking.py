@@ -148,16 +148,18 @@ def test_text_of_all_lengths(tmp_path: Path) -> None:
     assert account(LocalSource(new)).clean
 
 
-@pytest.mark.parametrize("damage", ["smaller than its chunk", "an empty chunk"])
+@pytest.mark.parametrize("damage", ["smaller than its chunk", "an empty chunk", "a plain chunk cut short"])
 def test_a_dataset_that_libhdf5_would_not_make_is_damaged(tmp_path: Path, damage: str) -> None:
     path = builders.make_h5ad(tmp_path / "cells.h5ad")
     with h5py.File(path, "r+") as file:
         rows = 9973 if damage == "smaller than its chunk" else 2 * 9973
-        odd = file.create_dataset("uns/odd", data=np.arange(float(rows)), chunks=(9973,), compression="gzip")
+        packed = None if damage == "a plain chunk cut short" else "gzip"
+        odd = file.create_dataset("uns/odd", data=np.arange(float(rows)), chunks=(9973,), compression=packed)
         stored = odd.id.get_chunk_info(rows // 9973 - 1).size
     before, after = {
         "smaller than its chunk": (struct.pack("<QQ", 9973, 9973), struct.pack("<QQ", 9971, 9971)),
         "an empty chunk": (struct.pack("<IIQQ", stored, 0, 9973, 0), struct.pack("<IIQQ", 0, 0, 9973, 0)),
+        "a plain chunk cut short": (struct.pack("<IIQQ", stored, 0, 9973, 0), struct.pack("<IIQQ", 9973, 0, 9973, 0)),
     }[damage]
     content = path.read_bytes()
     assert content.count(before) == 1

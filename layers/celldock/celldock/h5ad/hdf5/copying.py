@@ -196,9 +196,14 @@ def _in_memory(type_id: h5t.TypeID) -> h5t.TypeID:
 def _copy_chunks(source: h5d.DatasetID, made: h5d.DatasetID, where: str) -> Iterator[int]:
     """Copies the stored chunks, one after the other, in the order of the original's index."""
     rank = len(source.shape)
+    creation = source.get_create_plist()
+    # Without filters libhdf5 reads and writes whole chunks, whatever the index says.
+    whole = 0 if creation.get_nfilters() else math.prod(creation.get_chunk()) * source.get_type().get_size()
     corners = array("q")
 
     def note(chunk: h5d.StoreInfo) -> None:
+        if whole and chunk.size != whole:
+            raise damage.damaged(where, "one of its chunks is cut short")
         corners.extend(chunk.chunk_offset or ())
 
     with damaged(where):
