@@ -7,11 +7,13 @@ UV := scripts/uv
 BIN := .venv/bin
 RUNTIME := .celldock/runtime/python3.13
 REFERENCE := .celldock/reference
-LAYERS := runtime core columns
+LAYERS := runtime core columns arrays
 # More words for pytest: make test ARGS="-x -k publish"
 ARGS :=
 
 export_group = $(UV) export --frozen --quiet --only-group $(1) --no-emit-project --no-header
+# numpy is in the layer core, which is below the others.
+export_layer = $(call export_group,$$layer) $$([ $$layer = core ] || echo --no-emit-package numpy)
 
 .PHONY: help setup venv lock check-lock build build-local runtime sizes format lint test test-long test-unit fuzz parity demo clean
 
@@ -37,13 +39,13 @@ $(REFERENCE).stamp: layers/build_layer.py $(wildcard layers/reference/*.*) | ven
 lock: ## Resolve uv.lock anew and export the layers' requirements from it
 	$(UV) lock
 	@set -e; for layer in $(LAYERS); do \
-		$(call export_group,$$layer) > layers/$$layer/requirements.txt; \
+		$(export_layer) > layers/$$layer/requirements.txt; \
 	done
 
 check-lock: ## Fail where pyproject.toml, uv.lock and the layers' requirements disagree
 	@$(UV) lock --check --quiet || { echo "uv.lock is not in step with pyproject.toml: run make lock" >&2; exit 1; }
 	@set -e; for layer in $(LAYERS); do \
-		$(call export_group,$$layer) | diff -u layers/$$layer/requirements.txt - \
+		$(export_layer) | diff -u layers/$$layer/requirements.txt - \
 			|| { echo "layers/$$layer/requirements.txt is not in step with uv.lock: run make lock" >&2; exit 1; }; \
 	done
 

@@ -13,7 +13,7 @@ from tests.template.house import FUNCTIONS, ROOT, Machine, Stack, function_of, l
 LIGHT = {"CelldockLayer", "RuntimeLayer"}
 HEADERS = LIGHT | {"CoreLayer"}
 RULES = HEADERS | {"ReferenceLayer"}
-CONVERSION = HEADERS | {"ColumnsLayer"}
+CONVERSION = HEADERS | {"ColumnsLayer", "ArraysLayer"}
 CARRIED = dict.fromkeys(FUNCTIONS, LIGHT) | {
     "Curate": RULES,
     "Plan": HEADERS,
