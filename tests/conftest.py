@@ -22,14 +22,18 @@ STACKS_OF_THEIR_OWN = {"tests/stack/test_command.py"}
 
 @pytest.fixture(scope="session")
 def dock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dock]:
-    """The whole stack, deployed once from what `make build` built."""
+    """The whole stack, deployed once from what `make build` built.
+
+    It makes the quickest formats; the others where a collection requires them.
+    """
     # Imported here: the local stack brings moto along, and the unit tests shall start in a moment.
     from celldock_local.checkout import BUILD, RUNTIME, require_built
     from celldock_local.stack import LocalStack
     from tests.dock import Dock
 
     require_built()
-    with LocalStack(BUILD, tmp_path_factory.mktemp("stack"), runtime=RUNTIME) as stack:
+    folder = tmp_path_factory.mktemp("stack")
+    with LocalStack(BUILD, folder, parameters={"Formats": "cells,fragments"}, runtime=RUNTIME) as stack:
         yield Dock(stack)
 
 

@@ -11,7 +11,7 @@ from celldock.scan import ScanResult
 
 def planned(path: Path) -> Planned:
     """The plan of a file and the layout of its matrices."""
-    return make_plan(LocalSource(path), ["cells"])
+    return make_plan(LocalSource(path), ["cells"], formats=[])
 
 
 def scanned(path: Path, scratch: Path, plan: Planned | None = None) -> ScanResult:

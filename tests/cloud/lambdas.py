@@ -36,6 +36,8 @@ def load(name: str, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> ModuleType
         "CELLDOCK_ARTIFACTS": ARTIFACTS,
         "CELLDOCK_PUBLIC": PUBLIC,
         "CELLDOCK_BUS": BUS,
+        # Besides those that a collection requires: `cells`, by default.
+        "CELLDOCK_FORMATS": "fragments",
         "CELLDOCK_MACHINE_ARN": cloud.machine_arn,
     }
     for variable, value in variables.items():

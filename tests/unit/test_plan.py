@@ -242,6 +242,14 @@ def test_a_format_is_planned_also_where_it_is_not_required(tmp_path: Path) -> No
     assert plan.required == frozenset()
 
 
+def test_formats_that_nobody_wants_are_not_planned(tmp_path: Path) -> None:
+    source = LocalSource(make_h5ad(tmp_path / "a.h5ad"))
+
+    plan = make_plan(source, ["cells"], {"fragments": 10**9}, formats=["zarr"]).plan
+
+    assert [(each.format, each.format in plan.required) for each in plan.formats] == [("cells", True), ("zarr", False)]
+
+
 def test_a_format_is_planned_where_the_companion_that_it_is_made_of_is_there(tmp_path: Path) -> None:
     source = LocalSource(make_h5ad(tmp_path / "a.h5ad"))
     alone, plan = make_plan(source, []).plan, make_plan(source, [], {"fragments": 10**9}).plan

@@ -46,7 +46,7 @@ def convert_file(
     Memory: that of the format's largest partition. Raises NotFeasible, with the reason, for a file that the format
     cannot hold, and InvalidSubmission for a damaged one.
     """
-    planned = make_plan(source, [format_name])
+    planned = make_plan(source, [format_name], formats=[])
     plan = planned.plan.format(format_name)
     if not plan.feasible:
         raise NotFeasible(f"{format_name} cannot hold this file: {plan.reason}.", code="format.not_feasible")

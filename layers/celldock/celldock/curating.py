@@ -124,7 +124,7 @@ def curate_file(
         InvalidSubmission: a file that is refused, damaged or beyond the limits.
         ServiceFault: a proof failed.
     """
-    planned = make_plan(source, [])
+    planned = make_plan(source, [], formats=[])
     reference = open_reference(schema.version)
     ledger = Ledger()
     with ExitStack() as stack:
@@ -159,7 +159,7 @@ def starter(source: ByteSource, schema: Schema, *, scratch: Path, progress: Prog
 
     The values of matrices are looked at in files of up to 4 GB. Raises InvalidSubmission for a file that is refused.
     """
-    planned = make_plan(source, [])
+    planned = make_plan(source, [], formats=[])
     small = source.size <= _STARTER_BYTES
     scan = scan_file(source, planned, scratch=scratch, progress=progress) if small else None
     with open_h5ad(source) as file:

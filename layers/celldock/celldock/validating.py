@@ -49,7 +49,7 @@ def validate_file(
     partition, of the rules, or of the check of a fragment file, whichever needs most. Raises what the sources raise.
     """
     try:
-        planned = make_plan(source, [])
+        planned = make_plan(source, [], formats=[])
     except InvalidSubmission as refusal:
         facts = FileFacts(name=source.name, size=source.size)
         return Report.refused(refusal, schema_version=schema.version, file=facts, schema_url=schema.url)

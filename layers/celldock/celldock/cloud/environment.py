@@ -11,12 +11,16 @@ import os
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from celldock.errors import ServiceFault
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
 _Arn = Annotated[str, StringConstraints(pattern=r"^arn:")]
+
+
+def _comma_separated(value: str) -> list[str]:
+    return [name.strip() for name in value.split(",") if name.strip()]
 
 
 class _Environment(BaseModel):
@@ -39,6 +43,14 @@ class ArtifactsEnvironment(_Environment):
     """The private bucket of work and derivatives."""
 
     artifacts: _Name = Field(validation_alias="CELLDOCK_ARTIFACTS")
+
+
+class FormatsEnvironment(_Environment):
+    """The formats that this installation makes: names with commas between them; none for all that there are."""
+
+    formats: Annotated[tuple[str, ...], BeforeValidator(_comma_separated)] = Field(
+        (), validation_alias="CELLDOCK_FORMATS"
+    )
 
 
 class PublicEnvironment(_Environment):

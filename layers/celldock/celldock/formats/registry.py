@@ -9,8 +9,10 @@ from celldock.errors import ServiceFault
 from celldock.formats.cells import Cells
 from celldock.formats.fragments import Fragments
 from celldock.formats.protocol import Format
+from celldock.formats.rds import Rds
+from celldock.formats.zarr import Zarr
 
-_ALL: tuple[Format, ...] = (Cells(), Fragments())
+_ALL: tuple[Format, ...] = (Cells(), Fragments(), Zarr(), Rds())
 
 FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format in _ALL})
 

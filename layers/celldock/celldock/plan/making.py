@@ -34,9 +34,15 @@ class Planned:
 
 
 def make_plan(
-    source: ByteSource, required_formats: Sequence[str], companions: Mapping[str, int] | None = None
+    source: ByteSource,
+    required_formats: Sequence[str],
+    companions: Mapping[str, int] | None = None,
+    *,
+    formats: Sequence[str] | None = None,
 ) -> Planned:
-    """Guards the file, reads its headers and chunk tables, and plans the scan and every format that can be made.
+    """Guards the file, reads its headers and chunk tables, and plans the scan and the formats.
+
+    Those are `formats` (None for all that there are) and the required ones.
 
     `companions` has the sizes in bytes of the files that come with it, by their kind: formats that are made of others
     are not planned.
@@ -44,29 +50,30 @@ def make_plan(
 
     Raises:
         InvalidSubmission: the file is refused, or AnnData could not understand it.
-        ServiceFault: a required format is not one that celldock has.
+        ServiceFault: one of the formats is not one that celldock has.
     """
     required = frozenset(get_format(name).name for name in required_formats)
+    wanted = frozenset(FORMATS) if formats is None else required.union(get_format(name).name for name in formats)
     with open_h5ad(source) as file:
         inventory = file.guard()
         header = file.header()
         layout = _layout(file, header)
     scan = plan_scan(source, header, layout)
     sizes = {"": source.size, **(companions or {})}
-    formats = tuple(_plan_formats(header, sizes))
+    planned = tuple(_plan_formats(header, sizes, wanted))
     predictions = (
         predict_plan(header, layout),
         predict_scan(layout, scan),
         *(predict_fragments(size, header.n_obs) for kind, size in sizes.items() if kind == FRAGMENTS),
         predict_validate(header, scan),
-        *predict_formats(header, formats, sizes),
+        *predict_formats(header, planned, sizes),
     )
-    return Planned(Plan(inventory, header, scan, formats, required, predictions), layout)
+    return Planned(Plan(inventory, header, scan, planned, required, predictions), layout)
 
 
-def _plan_formats(header: Header, sizes: Mapping[str, int]) -> Iterator[FormatPlan]:
+def _plan_formats(header: Header, sizes: Mapping[str, int], wanted: frozenset[str]) -> Iterator[FormatPlan]:
     for each in FORMATS.values():
-        if each.companion in sizes:
+        if each.name in wanted and each.companion in sizes:
             size = sizes[each.companion]
             yield check_format(header, each.plan(header, size), size)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from celldock.catalog.keys import PLAN
@@ -25,16 +26,20 @@ _PAGES_FILE = "pages.bin"
 _SCAN_FILE = "scan-partitions.json"
 
 
-def plan_submission(inbox: ObjectStore, artifacts: ObjectStore, submission: Submission) -> dict[str, Any]:
+def plan_submission(
+    inbox: ObjectStore, artifacts: ObjectStore, submission: Submission, formats: Sequence[str] = ()
+) -> dict[str, Any]:
     """What the workflow learns of the plan: its key, sizes, the scan's and the formats' partitions.
+
+    `formats` names those that are made, besides those that the collection requires; none for all.
 
     A file that the guard refuses, or that AnnData could not understand, is `refused`: the plan's manifest then holds
     the finding, for Validate to report.
     """
     work = WorkArea(artifacts, submission.version_id, submission.run)
-    parameters = submission.model_dump(include={"required_formats", "companions"})
+    parameters = submission.model_dump(include={"required_formats", "companions"}) | {"formats": sorted(formats)}
     mark = fingerprint(PLAN.name, submission.content, parameters)
-    manifest = work.find(PLAN, mark) or _make(inbox, work, submission, mark)
+    manifest = work.find(PLAN, mark) or _make(inbox, work, submission, formats, mark)
     return {"key": work.key(PLAN.manifest), **manifest.result["summary"]}
 
 
@@ -63,11 +68,13 @@ def _refusal_to_json(refusal: InvalidSubmission) -> dict[str, str]:
     return {"code": refusal.code, "message": refusal.message, "where": refusal.where, "hint": refusal.hint}
 
 
-def _make(inbox: ObjectStore, work: WorkArea, submission: Submission, mark: str) -> StepManifest:
+def _make(
+    inbox: ObjectStore, work: WorkArea, submission: Submission, formats: Sequence[str], mark: str
+) -> StepManifest:
     source = RememberedSource(source_of(inbox, work, submission))
     try:
         sizes = {kind: companion.size for kind, companion in submission.companions.items()}
-        planned = make_plan(source, submission.required_formats, sizes)
+        planned = make_plan(source, submission.required_formats, sizes, formats=formats or None)
     except InvalidSubmission as refusal:
         scan = {"partitions": 0, "partitions_key": ""}
         numbers = {"n_obs": 0, "n_vars": 0, "nnz": 0, "seconds": 0}
