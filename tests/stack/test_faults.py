@@ -15,7 +15,12 @@ CRASH = "import os; os._exit(3)"
 HANG = "import time; time.sleep(900)"
 RAISE = "raise RuntimeError('boom')"
 
-FUNCTIONS = {"Plan": "PlanFunction", "Validate": "ValidateFunction", "Convert": "ConvertFunction"}
+FUNCTIONS = {
+    "Plan": "PlanFunction",
+    "Scan": "ScanFunction",
+    "Validate": "ValidateFunction",
+    "Convert": "ConvertFunction",
+}
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,7 @@ FUNCTIONS = {"Plan": "PlanFunction", "Validate": "ValidateFunction", "Convert": 
         ("Plan", CRASH, "Runtime.ExitError"),
         ("Validate", OUT_OF_MEMORY, "Runtime.ExitError"),
         ("Validate", RAISE, "RuntimeError"),
+        ("Scan", RAISE, "RuntimeError"),
     ],
 )
 def test_a_step_that_dies_ends_in_failed_with_step_and_cause(
@@ -54,7 +60,7 @@ def test_a_worker_of_a_required_format_that_dies_fails_the_run(dock: Dock, examp
     assert version["state"] == "FAILED"
     artifact = dock.made(drop)["cells"]
     assert artifact["state"] == "FAILED"
-    assert artifact["reason"]
+    assert artifact["reason"].startswith("Runtime.ExitError")
 
 
 def test_a_run_that_dies_before_claim_is_recorded(dock: Dock, example: Path) -> None:

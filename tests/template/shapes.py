@@ -15,6 +15,7 @@ from tests.template.house import Machine
 
 ANY = "any"
 ERROR = {"Error": ANY, "Cause": ANY}
+CAUSE = {"Item": {"error": {"S": ANY}, "cause": {"S": ANY}}}
 
 type Shape = dict[str, Any] | list[Any] | str
 
@@ -58,8 +59,9 @@ class Flow:
         ]
         match state["Type"]:
             case "Choice":
-                _check(_values(state["Choices"], "Variable"), data, context)
-                return after + [(choice["Next"], data) for choice in state["Choices"]] + [(state["Default"], data)]
+                open_ = [choice for choice in state["Choices"] if not _is_absent(choice, data)]
+                _check(_values(open_, "Variable"), data, context)
+                return after + [(choice["Next"], data) for choice in open_] + [(state["Default"], data)]
             case "Fail":
                 _check([state[name] for name in ("ErrorPath", "CausePath") if name in state], data, context)
                 return after
@@ -80,6 +82,8 @@ class Flow:
 
     def _call(self, name: str, state: dict[str, Any], data: Shape, context: dict[str, Any]) -> Shape:
         parameters = _template(state["Parameters"], data, context)
+        if state["Resource"].endswith(":getItem"):
+            return CAUSE
         if "FunctionName" not in state["Parameters"]:
             return {}
         assert isinstance(parameters, dict)
@@ -97,6 +101,17 @@ class Flow:
         for item in items:
             inner = {**context, "Map": {"Item": {"Value": item, "Index": ANY}}}
             self.run(state["ItemProcessor"], _template(state["ItemSelector"], data, inner), inner)
+
+
+def _is_absent(choice: dict[str, Any], data: Shape) -> bool:
+    """Whether a choice asks for something to be there that is not."""
+    if not choice.get("IsPresent"):
+        return False
+    try:
+        _resolve(choice["Variable"], data, {})
+    except KeyError:
+        return True
+    return False
 
 
 def _template(template: Any, data: Shape, context: dict[str, Any]) -> Shape:

@@ -99,7 +99,7 @@ def test_workers_have_no_rights_on_the_table_or_the_public_bucket(stack: Stack, 
         ("PublishRole", {"GetItem", "Query", "UpdateItem", "ConditionCheckItem"}),
         ("FailRole", {"GetItem", "UpdateItem"}),
         ("ApiRole", {"GetItem", "Query", "UpdateItem", "ConditionCheckItem"}),
-        ("IngestRole", {"UpdateItem", "ConditionCheckItem"}),
+        ("IngestRole", {"GetItem", "UpdateItem", "ConditionCheckItem"}),
     ],
 )
 def test_writers_have_the_rights_on_the_table_that_the_contract_gives_them(
