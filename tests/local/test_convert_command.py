@@ -12,6 +12,7 @@ import duckdb
 import h5py
 import pytest
 
+from celldock.converting import local_formats
 from tests.builders import make_h5ad
 
 COMMAND = [sys.executable, "-m", "celldock_cli.main", "convert"]
@@ -41,6 +42,17 @@ def test_a_valid_file_becomes_a_folder_of_the_format(cells: Path, tmp_path: Path
         query = f"select distinct cell_type, disease from read_parquet('{out}/part-*.parquet')"
         assert database.execute(query).fetchall() == [("T cell", "normal")]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.h5ad", "made"], "nothing else is left"
+
+
+def test_pieces_of_joined_files_are_not_left_behind(cells: Path, tmp_path: Path) -> None:
+    done = convert(cells, "--to", "rds", "--validated", "-o", tmp_path / "made")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in (tmp_path / "made").iterdir()) == ["manifest.json", "sce.rds", "seurat.rds"]
+
+
+def test_the_help_names_every_format() -> None:
+    assert f"The format: {', '.join(local_formats())}." in " ".join(convert("--help").stdout.replace("│", " ").split())
 
 
 def test_an_invalid_file_is_reported_and_nothing_is_written(cells: Path, tmp_path: Path) -> None:

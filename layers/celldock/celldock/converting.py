@@ -56,8 +56,19 @@ def convert_file(
             layout = planned.layout if labelled.is_of_original else file.layout(header, [])
         scan = partial(scan_file, source, planned, scratch=scratch)
         manifest = _converted(Subject(labelled.file, header, layout, scan), plan, LocalSink(out, scratch), progress)
+    _keep(out, {file.path for file in manifest.files})
     (out / MANIFEST).write_bytes(manifest.to_bytes())
     return manifest
+
+
+def _keep(folder: Path, paths: set[str]) -> None:
+    """Removes what the parts have left beside the artifact: pieces of files that were joined."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.relative_to(folder).as_posix() not in paths:
+            path.unlink()
 
 
 def _converted(subject: Subject, plan: FormatPlan, sink: LocalSink, progress: Progress | None) -> Manifest:
