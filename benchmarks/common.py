@@ -97,16 +97,16 @@ def _cpu() -> float:
     """Seconds of this process and of all that it has started, dead or alive."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     own = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    return own + sum(_ticks(pid) for pid in descendants(os.getpid())) * _TICK
+    return own + sum(cpu_of(pid) for pid in descendants(os.getpid()))
 
 
-def _ticks(pid: int) -> int:
-    """Clock ticks of a process and of those of its children that it has waited for."""
+def cpu_of(pid: int) -> float:
+    """Seconds of a process and of those of its children that it has waited for; 0 for one that is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0
-    return sum(int(field) for field in fields[11:15])
+    return sum(int(field) for field in fields[11:15]) * _TICK
 
 
 def descendants(pid: int) -> Iterator[int]:

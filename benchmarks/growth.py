@@ -44,6 +44,17 @@ class Growth:
         return {name: max(each.peak + each.child_peak for each in figures) for name, figures in steps.items()}
 
 
+def file_of(folder: Path, cells: int) -> Path:
+    """The file of so many cells in the folder; it is made where there is none."""
+    path = folder / f"cells-{cells}.h5ad"
+    if not path.exists():
+        # Not above: the measured processes have no libhdf5 of their own, as celldock's functions have none.
+        from benchmarks.make_h5ad import Recipe, make_h5ad
+
+        make_h5ad(path, Recipe(cells, _N_VARS, _NNZ_PER_CELL))
+    return path
+
+
 def measure_file(path: Path, cells: int) -> Growth:
     """Guard, plan and every partition of the scan."""
     warm(path)
@@ -72,12 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
     grown: list[Growth] = []
     for cells in sorted(arguments.cells):
-        path = arguments.folder / f"cells-{cells}.h5ad"
-        if not path.exists():
-            # Not above: the measured processes have no libhdf5 of their own, as celldock's functions have none.
-            from benchmarks.make_h5ad import Recipe, make_h5ad
-
-            make_h5ad(path, Recipe(cells, _N_VARS, _NNZ_PER_CELL))
+        path = file_of(arguments.folder, cells)
         grown.append(measure_file(path, cells))
         print(f"{path.name}: {grown[-1].nnz:,} non-zeros, {len(grown[-1].scans)} partitions", flush=True)
     print()

@@ -24,7 +24,7 @@ app = command_app()
 def convert(
     file: Annotated[Path, typer.Argument(help="The .h5ad file; it stays as it is.")],
     *,
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format: cells, zarr, rds.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format: cells, cxg, zarr, rds.")],
     out: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The folder to make.")],
     trusted: Validated = False,
     fragments: FragmentsFile = None,

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 
 from celldock.cloud.clients import client
@@ -84,6 +86,27 @@ def test_a_partition_that_is_converted_twice_changes_no_file(
 
     assert planned["partitions"] == len(PARTITIONS)
     assert parts[0] == parts[1]
+
+
+def test_damage_where_no_rule_looks_is_the_reason_of_an_artifact_that_is_skipped(
+    cloud: Cloud, steps: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    path = builders.make_h5ad(tmp_path / "cells.h5ad", n_obs=20)
+    with h5py.File(path, "r+") as file:
+        odd = file.create_dataset("uns/waves", data=np.arange(9973.0), chunks=(9973,), compression="gzip")
+        stored = odd.id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[stored.byte_offset + 100 : stored.byte_offset + 200] = bytes(100)
+    submission = submitted(cloud, bytes(content)) | {"required_formats": ["zarr"]}
+
+    planned = labelled(steps, cloud, submission)[0]["formats"][0]
+    (partition,) = cloud.artifacts.get_json(planned["partitions_key"])
+    invoke(steps["convert"], {"submission": submission, "format": "zarr", "partition": partition})
+    event = {"submission": submission, "format": "zarr", "partitions_key": planned["partitions_key"]}
+    artifact = invoke(steps["assemble"], event)
+
+    assert artifact["state"] == "SKIPPED"
+    assert artifact["reason"].startswith("uns/waves: ")
 
 
 def cut_into_three(monkeypatch: pytest.MonkeyPatch, name: str) -> None:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from celldock.catalog.records import DEFAULT_SCHEMA_VERSIONS
 from celldock.curating import curate_file
 from celldock.curation import read_curation
-from celldock.errors import InvalidSubmission, ServiceFault
+from celldock.errors import InvalidSubmission, NotFeasible, ServiceFault
 from celldock.formats.manifest import make_manifest
 from celldock.formats.protocol import FormatPlan, Part, Subject
 from celldock.formats.registry import FORMATS, get_format
@@ -104,14 +104,17 @@ def _label(source: ByteSource, folder: Path) -> None:
 
 
 def _convert(subject: Subject, planned: FormatPlan, folder: Path) -> None:
-    """Makes an artifact. An InvalidSubmission here would end as FAILED too: Validate should have reported it."""
+    """Makes an artifact, which is SKIPPED where bytes contradict each other in places that no rule looks at."""
     if not planned.feasible:
         return
     converter = get_format(planned.format)
     sink = LocalSink(folder / planned.format, folder)
-    parts = [converter.convert(subject, partition, sink).to_json() for partition in planned.partitions]
-    files = converter.assemble(subject, [Part.from_json(part) for part in parts], sink)
-    manifest = make_manifest(planned, files)
+    try:
+        parts = [converter.convert(subject, partition, sink).to_json() for partition in planned.partitions]
+        made = converter.assemble(subject, [Part.from_json(part) for part in parts], sink)
+    except (InvalidSubmission, NotFeasible):
+        return
+    manifest = make_manifest(planned, made.files, made.omitted)
     missing = [file.path for file in manifest.files if not (folder / planned.format / file.path).is_file()]
     if missing or not manifest.files:
         raise ServiceFault(f"{planned.format} lacks {missing or 'all'} files", code="fuzz.artifact")

@@ -41,7 +41,7 @@ def published(h5ad: Path, folder: Path) -> Path:
 def made(subject: Subject, folder: Path) -> list[str]:
     sink = LocalSink(folder, folder.parent)
     parts = [CELLS.convert(subject, part, sink) for part in CELLS.plan(subject.header, 0).partitions]
-    return [file.path for file in CELLS.assemble(subject, parts, sink)]
+    return [file.path for file in CELLS.assemble(subject, parts, sink).files]
 
 
 def with_types(path: Path, types: list[str]) -> Path:

@@ -80,4 +80,5 @@ def _converted(subject: Subject, plan: FormatPlan, sink: LocalSink, progress: Pr
         parts.append(converter.convert(subject, each, sink))
     if progress:
         progress(total, total)
-    return make_manifest(plan, converter.assemble(subject, parts, sink))
+    made = converter.assemble(subject, parts, sink)
+    return make_manifest(plan, made.files, made.omitted)

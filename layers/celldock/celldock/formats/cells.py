@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -30,10 +29,10 @@ import numpy as np
 
 from celldock import __version__
 from celldock.canonical import canonical_json
-from celldock.errors import ServiceFault
 from celldock.formats.cells_layout import MAX_CATEGORIES, CellsLayout, layout_of
 from celldock.formats.expression import write_expression
-from celldock.formats.protocol import FileRecord, FormatPlan, Part, Partition, Prediction, Sink, Subject
+from celldock.formats.partitions import check_whole
+from celldock.formats.protocol import Assembled, FormatPlan, Part, Partition, Prediction, Sink, Subject
 from celldock.h5ad.file import H5adFile, open_h5ad
 from celldock.h5ad.frames import iter_blocks
 from celldock.h5ad.headers import ColumnHeader, Header
@@ -112,21 +111,13 @@ class Cells:
                 writer.finish(local, _metadata(layout, partition))
             return Part(partition, (sink.put(f"part-{partition.index:05d}.parquet", local),))
 
-    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:
+    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> Assembled:
         """All files of the parts, and the table of expression. Raises ServiceFault unless the parts are obs, once."""
-        n_obs = subject.header.n_obs
-        edges = [part.partition for part in parts]
-        whole = bool(edges) and edges[0].start == 0 and edges[-1].stop == n_obs
-        if not whole or any(left.stop != right.start for left, right in pairwise(edges)):
-            raise ServiceFault(
-                f"{len(parts)} parts do not cover {n_obs:,} cells once",
-                code="cells.parts",
-                where=self.name,
-            )
+        check_whole(self.name, [part.partition for part in parts], subject.header.n_obs)
         files = tuple(file for part in parts for file in part.files)
         scan = subject.scan() if subject.scan is not None else None
         found = scan.matrix(subject.header.x.path) if scan is not None and subject.header.x is not None else None
-        return (*files, write_expression(subject, found, sink)) if found is not None else files
+        return Assembled((*files, write_expression(subject, found, sink)) if found is not None else files)
 
 
 class _Labels:

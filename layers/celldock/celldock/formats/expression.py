@@ -34,7 +34,7 @@ from celldock.scan import MatrixScan
 FILE = "expression.parquet"
 
 _TERM, _LABEL, _NAME = "cell_type_ontology_term_id", "cell_type", "feature_name"
-_BLOCK_ROWS = 1 << 18
+_BLOCK_ROWS = 1 << 20
 _GROUP_ROWS = 122_880
 _TEXT_ROWS = 65_536
 _COLUMNS = (

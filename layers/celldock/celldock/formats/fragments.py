@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from celldock.errors import NotFeasible, ServiceFault
-from celldock.formats.protocol import FileRecord, FormatPlan, Part, Partition, Prediction, Sink, Subject
+from celldock.formats.protocol import Assembled, FormatPlan, Part, Partition, Prediction, Sink, Subject
 from celldock.h5ad.headers import Header
 
 COMPANION = "fragments"
@@ -73,8 +73,8 @@ class Fragments:
                 )
             return Part(partition, (sink.put(FILE, file), sink.put(INDEX, index)))
 
-    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:
+    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> Assembled:
         """The files of the one part. Raises ServiceFault if there is another number of parts."""
         if len(parts) != 1:
             raise ServiceFault(f"{len(parts)} parts of a format that has one", code="fragments.parts", where=self.name)
-        return parts[0].files
+        return Assembled(parts[0].files)

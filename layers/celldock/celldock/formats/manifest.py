@@ -52,9 +52,12 @@ class Manifest:
         return cls(**document, files=files, omitted=omitted)
 
 
-def make_manifest(plan: FormatPlan, files: Sequence[FileRecord]) -> Manifest:
-    """The manifest of the artifact that `files` make up. Raises ServiceFault if a path comes twice."""
+def make_manifest(plan: FormatPlan, files: Sequence[FileRecord], omitted: Sequence[Omission] = ()) -> Manifest:
+    """The manifest of the artifact that `files` make up; `omitted` is what the plan may not have known of.
+
+    Raises ServiceFault if a path comes twice.
+    """
     ordered = tuple(sorted(files, key=lambda file: file.path))
     if len({file.path for file in ordered}) != len(ordered):
         raise ServiceFault(f"two files of one path in {plan.format}", code="manifest.path")
-    return Manifest(plan.format, plan.version, __version__, ordered, plan.omitted)
+    return Manifest(plan.format, plan.version, __version__, ordered, tuple(dict.fromkeys((*plan.omitted, *omitted))))

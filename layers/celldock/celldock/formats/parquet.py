@@ -1,8 +1,8 @@
 """Writes one Parquet file from blocks of numpy columns, in memory bounded by a block.
 
-DuckDB does the writing: each block becomes a Parquet file of its own, and all of them are then streamed into one.
-Against blocks appended to a table on disk that takes less than half the CPU time and no more memory. The database sees
-nothing but the scratch folder: no network, no extensions, no other file.
+DuckDB does the writing: a single block is written as it is; of several each becomes a Parquet file of its own, and all
+of them are then streamed into one. Against blocks appended to a table on disk that takes less than half the CPU time
+and no more memory. The database sees nothing but the scratch folder: no network, no extensions, no other file.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class ParquetWriter:
         self._columns = tuple(columns)
         self._folder = folder.resolve()
         self._row_group = row_group
+        self._held: dict[str, np.ndarray[Any, Any]] = {}
         self._blocks: list[Path] = []
         self._database = duckdb.connect(":memory:", config=_CONFIG | {"temp_directory": str(self._folder / "spill")})
         # DuckDB compares a pattern with these before it resolves it.
@@ -69,20 +70,35 @@ class ParquetWriter:
         rows = {array.shape for array in arrays}
         if len(arrays) != len(self._columns) or len(rows) != 1:
             raise ServiceFault(f"{len(arrays)} arrays of shapes {rows} are no block", code="parquet.block")
-        path = self._folder / f"block-{len(self._blocks):05d}.parquet"
-        self._blocks.append(path)
-        block = {f"c{i}": _native(array) for i, array in enumerate(arrays)}
-        self._database.register("block", block)
-        values = ", ".join(_value(f"c{i}", column.type) for i, column in enumerate(self._columns))
-        self._copy(f"SELECT {values} FROM block", path, {"compression": "uncompressed"}, {})
-        self._database.unregister("block")
+        self._put_aside()
+        self._held = {f"c{i}": _native(array) for i, array in enumerate(arrays)}
 
     def finish(self, path: Path, metadata: str) -> None:
         """Writes the file to `path`, inside the folder. `metadata` becomes its key-value metadata under `celldock`."""
-        names = ", ".join(f"c{i} AS {_quoted(column.name)}" for i, column in enumerate(self._columns))
         options = {"compression": "zstd", "kv_metadata": "{celldock: $metadata}"}
+        if self._held and not self._blocks:
+            names = [_quoted(column.name) for column in self._columns]
+            self._copy_held(names, path, options, {"metadata": metadata})
+            return
+        self._put_aside()
         values = {"blocks": [glob.escape(str(block)) for block in self._blocks], "metadata": metadata}
+        names = ", ".join(f"c{i} AS {_quoted(column.name)}" for i, column in enumerate(self._columns))
         self._copy(f"SELECT {names} FROM read_parquet($blocks)", path, options, values)
+
+    def _put_aside(self) -> None:
+        """Writes the block that is in memory to a file of its own."""
+        if self._held:
+            path = self._folder / f"block-{len(self._blocks):05d}.parquet"
+            self._blocks.append(path)
+            self._copy_held(list(self._held), path, {"compression": "uncompressed"}, {})
+
+    def _copy_held(self, names: Sequence[str], path: Path, options: dict[str, str], values: Mapping[str, str]) -> None:
+        self._database.register("block", self._held)
+        columns = zip(self._held, self._columns, names, strict=True)
+        selected = ", ".join(f"{_value(held, column.type)} AS {name}" for held, column, name in columns)
+        self._copy(f"SELECT {selected} FROM block", path, options, values)
+        self._database.unregister("block")
+        self._held = {}
 
     def _copy(self, query: str, path: Path, options: dict[str, str], values: Mapping[str, object]) -> None:
         written = {"format": "parquet", "row_group_size": str(self._row_group), **options}
@@ -97,7 +113,7 @@ def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _value(name: str, kind: str) -> str:
     # DuckDB takes NaN in a numpy array for NULL; in a float column of AnnData it is a value.
     source = f"coalesce({name}, 'NaN')" if kind in ("FLOAT", "DOUBLE") else name
-    return f"CAST({source} AS {kind}) AS {name}"
+    return f"CAST({source} AS {kind})"
 
 
 def _quoted(name: str) -> str:

@@ -98,6 +98,14 @@ class Part:
         return cls(Partition(**data["partition"]), tuple(FileRecord(**file) for file in data["files"]))
 
 
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """An artifact: all of its files, and what it leaves out, of which the plan need not have known."""
+
+    files: tuple[FileRecord, ...]
+    omitted: tuple[Omission, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Subject:
     """The file that an artifact is made of, and what is known of it.
@@ -163,6 +171,9 @@ class Format(Protocol):
         """
         ...
 
-    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:
-        """Finishes the artifact from its parts (all of them, in order) and returns all of its files."""
+    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> Assembled:
+        """Finishes the artifact from its parts: all of them, in order.
+
+        Raises NotFeasible for what neither the plan nor a part could see.
+        """
         ...

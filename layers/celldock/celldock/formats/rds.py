@@ -18,14 +18,14 @@ stands before, between and after them, and joins all. R has no matrix of more th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from celldock.errors import NotFeasible, ServiceFault
-from celldock.formats.protocol import FileRecord, FormatPlan, Part, Partition, Prediction, Sink, Subject
+from celldock.errors import NotFeasible
+from celldock.formats.partitions import check_whole
+from celldock.formats.protocol import Assembled, FileRecord, FormatPlan, Part, Partition, Prediction, Sink, Subject
 from celldock.formats.rds_layout import layout_of
 from celldock.h5ad.file import open_h5ad
 from celldock.h5ad.frames import iter_blocks
@@ -118,7 +118,7 @@ class Rds:
                 files += write_matrix(subject, name, matrix, partition, sink, Path(folder))
         return Part(partition, tuple(files))
 
-    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:
+    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> Assembled:
         """Writes the object around the parts' pieces. Raises ServiceFault unless the parts are obs, once.
 
         Raises NotFeasible where cells or genes share a name, and for text that R cannot hold.
@@ -128,7 +128,7 @@ class Rds:
         from celldock.formats.rds_seurat import seurat
 
         partitions = [part.partition for part in parts]
-        _check_whole(partitions, subject.header.n_obs)
+        check_whole(self.name, partitions, subject.header.n_obs)
         with TemporaryDirectory(dir=sink.scratch, prefix="rds-") as folder, open_h5ad(subject.source) as file:
             makers = {"seurat.rds": seurat, "sce.rds": single_cell_experiment}
             return write_objects(file, subject.header, partitions, sink, Path(folder), makers)
@@ -137,11 +137,3 @@ class Rds:
 def _stored(matrix: MatrixHeader) -> int:
     """Elements that are written, at most."""
     return matrix.nnz if matrix.nnz is not None else matrix.shape[0] * matrix.shape[1]
-
-
-def _check_whole(partitions: Sequence[Partition], n_obs: int) -> None:
-    whole = bool(partitions) and partitions[0].start == 0 and partitions[-1].stop == n_obs
-    if not whole or any(left.stop != right.start for left, right in pairwise(partitions)):
-        raise ServiceFault(
-            f"{len(partitions)} parts do not cover {n_obs:,} cells once", code="rds.parts", where=Rds.name
-        )

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from celldock import __version__
-from celldock.formats.protocol import FileRecord, Omission, Partition, Sink
+from celldock.formats.protocol import Assembled, FileRecord, Omission, Partition, Sink
 from celldock.formats.rds_contents import Contents
 from celldock.formats.rds_layout import RdsLayout, layout_of
 from celldock.formats.rds_matrix import splices
@@ -36,7 +36,7 @@ def write_objects(
     sink: Sink,
     folder: Path,
     makers: Mapping[str, Callable[[Contents], Value]],
-) -> tuple[FileRecord, ...]:
+) -> Assembled:
     """Writes what `makers` make, each to its path. Memory: some blocks of rows. Disk: obs and an embedding.
 
     Raises NotFeasible for names that come twice and for text that R cannot hold, InvalidSubmission for a damaged file.
@@ -46,6 +46,7 @@ def write_objects(
     genes = _names(file, header.var, sink, folder / "genes.gz")
     slots = {name: splices(name, partitions) for name in layout.matrices}
     records: list[FileRecord] = []
+    omitted: dict[Omission, None] = dict.fromkeys(layout.omitted)
     for path, make in makers.items():
         refused: list[Omission] = []
         contents = Contents(
@@ -67,7 +68,8 @@ def write_objects(
         with closing(_Pieces(sink, folder, Path(path).stem)) as pieces:
             Encoder(pieces.out, pieces.splice).write(make(contents))
             records.append(sink.join(path, pieces.finish()))
-    return tuple(records)
+        omitted |= dict.fromkeys(refused)
+    return Assembled(tuple(records), tuple(omitted))
 
 
 class _Pieces:

@@ -7,12 +7,13 @@ from types import MappingProxyType
 
 from celldock.errors import ServiceFault
 from celldock.formats.cells import Cells
+from celldock.formats.cxg import Cxg
 from celldock.formats.fragments import Fragments
 from celldock.formats.protocol import Format
 from celldock.formats.rds import Rds
 from celldock.formats.zarr import Zarr
 
-_ALL: tuple[Format, ...] = (Cells(), Fragments(), Zarr(), Rds())
+_ALL: tuple[Format, ...] = (Cells(), Fragments(), Cxg(), Zarr(), Rds())
 
 FORMATS: Mapping[str, Format] = MappingProxyType({format.name: format for format in _ALL})
 

@@ -14,7 +14,7 @@ a store without them is no store.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from celldock.canonical import canonical_json
-from celldock.errors import InvalidSubmission, NotFeasible, ServiceFault
-from celldock.formats.protocol import FileRecord, FormatPlan, Part, Partition, Prediction, Sink, Subject
+from celldock.errors import InvalidSubmission, NotFeasible
+from celldock.formats.partitions import check_whole
+from celldock.formats.protocol import Assembled, FileRecord, FormatPlan, Part, Partition, Prediction, Sink, Subject
 from celldock.formats.zarr_elements import Tree, add_element
 from celldock.formats.zarr_layout import ZarrLayout, layout_of
 from celldock.formats.zarr_sources import streamed
@@ -102,13 +103,13 @@ class Zarr:
             ]
         return Part(partition, tuple(files))
 
-    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> tuple[FileRecord, ...]:
+    def assemble(self, subject: Subject, parts: Sequence[Part], sink: Sink) -> Assembled:
         """What is small, and the metadata; that of the root comes last.
 
         Raises ServiceFault unless the parts are obs, once; NotFeasible for an element that is too large or has a name
         that only reading it shows to be none of a node.
         """
-        _check_parts(subject.header, parts)
+        check_whole(self.name, [part.partition for part in parts], subject.header.n_obs)
         with TemporaryDirectory(dir=sink.scratch, prefix="zarr-") as folder, open_h5ad(subject.source) as file:
             layout = _current(layout_of(subject.header), subject.header, file)
             tree = streamed(layout, subject, file, Path(folder))
@@ -119,7 +120,7 @@ class Zarr:
                 if path not in by_parts:
                     files += write_shards(source, range(source.node.shards), sink, Path(folder))
             files += _write_metadata(tree, sink, Path(folder))
-        return tuple(files)
+        return Assembled(tuple(files))
 
 
 def _current(layout: ZarrLayout, header: Header, file: H5adFile) -> ZarrLayout:
@@ -172,14 +173,6 @@ def _write_metadata(tree: Tree, sink: Sink, folder: Path) -> list[FileRecord]:
         local.write_bytes(canonical_json(document))
         records.append(sink.put(f"{path}/{METADATA}" if path else METADATA, local))
     return records
-
-
-def _check_parts(header: Header, parts: Sequence[Part]) -> None:
-    edges = [part.partition for part in parts]
-    whole = bool(edges) and edges[0].start == 0 and edges[-1].stop == header.n_obs
-    if not whole or any(left.stop != right.start for left, right in pairwise(edges)):
-        message = f"{len(parts)} parts do not cover {header.n_obs:,} cells once"
-        raise ServiceFault(message, code="zarr.parts", where=Zarr.name)
 
 
 def _decoded_bytes(layout: ZarrLayout) -> int:

@@ -10,7 +10,7 @@ from celldock.catalog.states import ArtifactState
 from celldock.catalog.work import StepManifest, StoredFile
 from celldock.cloud.work import WorkArea
 from celldock.formats.manifest import make_manifest
-from celldock.formats.protocol import FileRecord, FormatPlan
+from celldock.formats.protocol import Assembled, FormatPlan
 
 ARTIFACT = "artifact"
 """Where a step's manifest has it."""
@@ -29,7 +29,7 @@ def finish_artifact(
     work: WorkArea,
     planned: FormatPlan,
     mark: str,
-    records: Sequence[FileRecord],
+    made: Assembled,
     root: str,
     files: Sequence[StoredFile],
     *,
@@ -40,7 +40,7 @@ def finish_artifact(
     `beside` is what the step tells later ones, and is no part of the artifact.
     """
     step = convert_step(planned.format)
-    document = make_manifest(planned, records)
+    document = make_manifest(planned, made.files, made.omitted)
     stored = work.store.put_bytes(work.key(artifact_manifest(planned.format)), document.to_bytes(), "application/json")
     artifact = {
         "format": planned.format,

@@ -16,7 +16,7 @@ from celldock.cloud.steps.artifacts import ARTIFACT, finish_artifact, skipped
 from celldock.cloud.steps.planning import load_plan
 from celldock.cloud.steps.subjects import subject_of
 from celldock.cloud.work import WorkArea
-from celldock.errors import NotFeasible, ServiceFault
+from celldock.errors import InvalidSubmission, NotFeasible, ServiceFault
 from celldock.formats.protocol import FileRecord, Part, Partition, Subject
 from celldock.formats.registry import get_format
 
@@ -34,7 +34,8 @@ def convert_partition(
 ) -> None:
     """Converts one partition, unless this run or an earlier one has done so with the same code.
 
-    Where the format turns out unable to hold the data, the part says why, for `assemble_artifact` to pass on.
+    Where the format turns out unable to hold the data, or reads what no rule has looked at and finds it damaged, the
+    part says why, for `assemble_artifact` to pass on.
     """
     converter = get_format(format_name)
     work = WorkArea(artifacts, submission.version_id, submission.run)
@@ -48,7 +49,7 @@ def convert_partition(
     sink = _sink(work, format_name, scratch)
     try:
         part = converter.convert(subject, partition, sink)
-    except NotFeasible as error:
+    except (InvalidSubmission, NotFeasible) as error:
         work.finish(step, mark, {_REASON: _why(error)}, [])
         return
     work.finish(step, mark, {_PART: part.to_json()}, [sink.stored[file.path] for file in part.files])
@@ -59,7 +60,7 @@ def assemble_artifact(
 ) -> dict[str, Any]:
     """The Artifact that the parts make up, unless this run or an earlier one has made it with the same code.
 
-    SKIPPED, with the reason, if a part could not be made.
+    SKIPPED, with the reason, if a part, or the whole, could not be made.
     """
     work = WorkArea(artifacts, submission.version_id, submission.run)
     planned = load_plan(work).format(format_name)
@@ -76,11 +77,11 @@ def assemble_artifact(
         known = {stored.path: stored for part in parts for stored in part.files}
         sink = _sink(work, format_name, scratch, known)
         try:
-            records = converter.assemble(subject, [_part(part) for part in parts], sink)
-        except NotFeasible as error:
+            made = converter.assemble(subject, [_part(part) for part in parts], sink)
+        except (InvalidSubmission, NotFeasible) as error:
             return work.finish(step, mark, {ARTIFACT: skipped(planned, _why(error))}, []).result[ARTIFACT]
-        root, files = _under_one_root(work, format_name, _located(records, known | sink.stored))
-        manifest = finish_artifact(work, planned, mark, records, root, files)
+        root, files = _under_one_root(work, format_name, _located(made.files, known | sink.stored))
+        manifest = finish_artifact(work, planned, mark, made, root, files)
     return manifest.result[ARTIFACT]
 
 
@@ -100,8 +101,9 @@ def _sink(work: WorkArea, format_name: str, scratch: Path, known: Mapping[str, S
     return S3Sink(work.store, work.key(artifact_files(format_name)), scratch, known)
 
 
-def _why(error: NotFeasible) -> str:
-    return f"{error.message} {error.hint}".strip()
+def _why(error: InvalidSubmission | NotFeasible) -> str:
+    where = f"{error.where}: " if isinstance(error, InvalidSubmission) else ""
+    return f"{where}{error.message} {error.hint}".strip()
 
 
 def _under_one_root(work: WorkArea, format_name: str, files: list[StoredFile]) -> tuple[str, list[StoredFile]]:

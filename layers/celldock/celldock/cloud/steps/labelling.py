@@ -17,7 +17,7 @@ from celldock.cloud.steps.sources import source_of
 from celldock.cloud.steps.subjects import FILE, FORMAT, describe
 from celldock.cloud.work import WorkArea
 from celldock.errors import InvalidSubmission, NotFeasible
-from celldock.formats.protocol import FileRecord, FormatPlan
+from celldock.formats.protocol import Assembled, FileRecord, FormatPlan
 from celldock.h5ad.remembered import RememberedSource
 from celldock.labelling import Labelled, label_file
 from celldock.schema import Setting, load_schema
@@ -65,7 +65,7 @@ def _make(
         described = describe(work, labelled.file, is_of_original=labelled.is_of_original)
     records = [FileRecord(each.path, each.bytes, each.sha256) for each in stored]
     root = work.key(artifact_files(FORMAT))
-    return finish_artifact(work, _planned(""), mark, records, root, stored, beside=described)
+    return finish_artifact(work, _planned(""), mark, Assembled(tuple(records)), root, stored, beside=described)
 
 
 def _store(work: WorkArea, original: Place, labelled: Labelled) -> list[StoredFile]:
