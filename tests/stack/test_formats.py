@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import anndata
+import numpy as np
 import pandas as pd
 import pytest
 
 from celldock.formats.registry import FORMATS
+from tests.cxg_reading import CxgReader
 from tests.dock import Dock, Drop
 
 OF_H5AD = sorted(name for name, each in FORMATS.items() if not each.companion)
@@ -42,17 +45,26 @@ def test_every_format_is_converted(dock: Dock, ready: Drop) -> None:
 
 
 def test_zarr_holds_the_labelled_file(dock: Dock, ready: Drop, tmp_path: Path) -> None:
-    labelled = anndata.read_h5ad(fetch(dock, ready, "h5ad", tmp_path / "h5ad") / "labelled.h5ad")
-    stored = anndata.read_zarr(fetch(dock, ready, "zarr", tmp_path / "zarr"))
+    labelled: Any = anndata.read_h5ad(fetch(dock, ready, "h5ad", tmp_path / "h5ad") / "labelled.h5ad")
+    stored: Any = anndata.read_zarr(fetch(dock, ready, "zarr", tmp_path / "zarr"))
 
     assert (stored.X != labelled.X).nnz == 0
-    assert stored.raw is not None
-    assert labelled.raw is not None
     assert (stored.raw.X != labelled.raw.X).nnz == 0
     # AnnData itself reads plain text from the one as `object`, from the other as `str`.
     pd.testing.assert_frame_equal(stored.obs, labelled.obs, check_dtype=False)
     pd.testing.assert_frame_equal(stored.var, labelled.var, check_dtype=False)
     assert stored.uns["schema_version"] == labelled.uns["schema_version"]
+
+
+def test_tiledb_reads_the_cxg(dock: Dock, ready: Drop, tmp_path: Path) -> None:
+    labelled: Any = anndata.read_h5ad(fetch(dock, ready, "h5ad", tmp_path / "h5ad") / "labelled.h5ad")
+    found = CxgReader(fetch(dock, ready, "cxg", tmp_path / "cxg"))
+
+    np.testing.assert_array_equal(found.x, labelled.X.toarray())
+    assert found.frame("obs")["name_0"] == labelled.obs_names.tolist()
+    assert found.frame("obs")["cell_type"] == labelled.obs["cell_type"].tolist()
+    np.testing.assert_array_equal(found.embeddings["umap"], labelled.obsm["X_umap"].astype(np.float32))
+    assert found.metadata("cxg_properties")["title"] == labelled.uns["title"]
 
 
 def test_r_objects_are_joined_of_their_pieces(dock: Dock, ready: Drop, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ LIMITS: Mapping[str, Limits] = MappingProxyType(
         "scan": Limits(900, 1769, 10240),
         "fragments": Limits(900, 1769, 10240),
         "validate": Limits(600, 2048, 512),
-        "convert": Limits(900, 2048, 10240),
+        "convert": Limits(900, 1769, 10240),
         "assemble": Limits(900, 3008, 10240),
     }
 )
