@@ -41,6 +41,7 @@ def write_matrix(
         NotFeasible: more non-zeros than R's matrices can have, a gene twice in a cell, or integers beyond 2**53.
         InvalidSubmission: as `MatrixReader` does.
     """
+    _check_length(matrix, _scanned(subject, matrix))
     with ExitStack() as stack:
         files = {slot: _piece(stack, folder, f"{name}-{slot}") for slot in _KINDS}
         end = first = _first(subject, matrix, rows)
@@ -51,12 +52,7 @@ def write_matrix(
         with closing(reader.row_blocks(rows.start, rows.stop)) as blocks:
             for block in blocks:
                 indices, values = _ordered(block, matrix.path)
-                if end + len(indices) > MAX_LENGTH:
-                    raise NotFeasible(
-                        f"{matrix.path} has more than {MAX_LENGTH:,} non-zeros, the most in R's sparse matrices.",
-                        code="rds.nonzeros",
-                        where=matrix.path,
-                    )
+                _check_length(matrix, end + len(indices))
                 files["i"].write_values(Kind.INTEGER, indices)
                 files["p"].write_values(Kind.INTEGER, block.indptr[1:] + end)
                 files["x"].write_values(Kind.REAL, values)
@@ -96,6 +92,27 @@ def _piece(stack: ExitStack, folder: Path, name: str) -> MemberFile:
 def _put(sink: Sink, path: str, file: MemberFile) -> FileRecord:
     file.close()
     return sink.put(path, file.path)
+
+
+def _scanned(subject: Subject, matrix: MatrixHeader) -> int:
+    """The non-zeros that the scan found in a dense matrix large enough to have too many; 0 where nobody knows them.
+
+    So that no worker reads for minutes what R cannot hold. The plan has seen to what headers tell.
+    """
+    rows, genes = matrix.shape
+    if matrix.encoding != "dense" or rows * genes <= MAX_LENGTH or subject.scan is None:
+        return 0
+    found = subject.scan().matrix(matrix.path)
+    return found.stored if found is not None else 0
+
+
+def _check_length(matrix: MatrixHeader, count: int) -> None:
+    if count > MAX_LENGTH:
+        raise NotFeasible(
+            f"{matrix.path} has more than {MAX_LENGTH:,} non-zeros, the most in R's sparse matrices.",
+            code="rds.nonzeros",
+            where=matrix.path,
+        )
 
 
 def _first(subject: Subject, matrix: MatrixHeader, rows: Partition) -> int:

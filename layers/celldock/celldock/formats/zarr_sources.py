@@ -35,6 +35,8 @@ BUDGET = 48 * 1024 * 1024
 """Bytes that reading a matrix may hold."""
 
 _BLOCK_BYTES = 8 * 1024 * 1024
+# Some chunks of the store at once: each block is a request to S3.
+_BLOCK_ELEMENTS = 16 * CHUNK_ELEMENTS
 
 
 def streamed(layout: ZarrLayout, subject: Subject, file: H5adFile, scratch: Path) -> Tree:
@@ -166,7 +168,7 @@ def _elements(source: ByteSource, layout: MatrixLayout, name: str, scratch: Path
             reader = ArrayReader(places, arrays[name], budget=BUDGET)
             check = _Check(layout, name, reader.read(begin, start) if begin < start else None)
             at = start
-            with closing(reader.blocks(start, stop, CHUNK_ELEMENTS)) as found:
+            with closing(reader.blocks(start, stop, _BLOCK_ELEMENTS)) as found:
                 for block in found:
                     check.next(at, block)
                     at += len(block)
