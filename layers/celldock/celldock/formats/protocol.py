@@ -122,7 +122,7 @@ class Subject:
 
 
 class Sink(Protocol):
-    """Where a format puts its files: a folder of the work area on S3, or a local folder."""
+    """Where a format puts its files: a folder of the work area on S3, or a local folder. Threads may share one."""
 
     def put(self, path: str, local: Path) -> FileRecord:
         """Stores a finished local file under `path` (relative, `/`-separated); the same path twice overwrites.

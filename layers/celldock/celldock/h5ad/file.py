@@ -60,7 +60,7 @@ class H5adFile:
         return matrix
 
     def layout(self, header: Header, columns: Sequence[str]) -> FileLayout:
-        """Where the chunks of all matrices lie, and those of the plain one-dimensional datasets at `columns`.
+        """Where the chunks of all matrices lie, and those of the plain datasets at `columns`.
 
         `header` is that of this file. Memory: the chunk tables, 20 bytes a chunk.
         """

@@ -19,7 +19,7 @@ _SPARSE = ("data", "indices", "indptr")
 
 
 def file_layout(file: h5py.File, header: Header, columns: Sequence[str]) -> FileLayout:
-    """The layouts of all matrices that the header names, and of the plain one-dimensional datasets at `columns`.
+    """The layouts of all matrices that the header names, and of the plain datasets at `columns`.
 
     Reads the chunk indices, no chunk. Raises HostileFile (`file.declares_more`) for a dataset that declares more than
     its chunks can hold, and InvalidSubmission for a chunk table that contradicts itself.
