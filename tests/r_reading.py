@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 NA = -(2**31)
 
@@ -49,6 +51,32 @@ def read_rds(path: Path) -> Any:
     item = reader.item()
     assert reader.left == 0, "bytes behind the object"
     return item
+
+
+def cells_by_genes(matrix: RObject) -> np.ndarray:
+    """The values of a dgCMatrix, turned round, after the checks that R makes of it."""
+    genes, cells = matrix["Dim"].value
+    p, i, x = (matrix[slot].value for slot in ("p", "i", "x"))
+    assert matrix.value == "dgCMatrix"
+    assert len(p) == cells + 1
+    assert (p[0], p[-1]) == (0, len(i))
+    assert len(i) == len(x)
+    for start, stop in pairwise(p):
+        assert (np.diff(i[start:stop]) > 0).all()
+    assert not len(i) or 0 <= i.min() <= i.max() < genes
+    return sparse.csr_matrix((x, i, p), shape=(cells, genes)).toarray()
+
+
+def plain(column: RObject) -> list[Any]:
+    """The values of a column, None where missing; the labels of a factor."""
+    values = column.value
+    if "levels" in column.attributes:
+        return [None if code == NA else column["levels"].value[code - 1] for code in values]
+    if not isinstance(values, np.ndarray):
+        return values
+    # Among the NaN, R takes the one whose lower word is 1954 for missing.
+    missing = values.view(np.int64) & 0xFFFFFFFF == 1954 if values.dtype.kind == "f" else values == NA
+    return [None if gone else value for value, gone in zip(values.tolist(), missing, strict=True)]
 
 
 class _Reader:

@@ -13,14 +13,15 @@ from celldock.formats.rds_xdr import S4, RList, Splice, Value, integers, texts
 class Contents:
     """What an object is made of; each value but a splice can be written once.
 
-    `cells` and `genes` are the names of each, `counts` and `data` the slots of the matrices, `source` what wrote the
-    object and what of the file it does not hold, to be written last.
+    `cells` and `genes` are the names of each, `features` those that Seurat has for the genes; `counts` and `data` are
+    the slots of the matrices, `source` what wrote the object and what of the file it does not hold, to be written last.
     """
 
     n_cells: int
     n_genes: int
     cells: Splice
     genes: Splice
+    features: Splice
     counts: Mapping[str, Splice] | None
     data: Mapping[str, Splice]
     obs: Mapping[str, Value]

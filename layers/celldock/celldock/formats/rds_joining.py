@@ -9,7 +9,7 @@ from pathlib import Path
 from celldock import __version__
 from celldock.formats.protocol import Assembled, FileRecord, Omission, Partition, Sink
 from celldock.formats.rds_contents import Contents
-from celldock.formats.rds_layout import RdsLayout, layout_of
+from celldock.formats.rds_layout import FEATURE_DASHES, RdsLayout, layout_of
 from celldock.formats.rds_matrix import splices
 from celldock.formats.rds_values import data_frame, embedding, frame_columns, frame_names, uns_list
 from celldock.formats.rds_xdr import (
@@ -44,6 +44,7 @@ def write_objects(
     layout = layout_of(header)
     cells = _names(file, header.obs, sink, folder / "cells.gz")
     genes = _names(file, header.var, sink, folder / "genes.gz")
+    features = _names(file, header.var, sink, folder / "features.gz", FEATURE_DASHES)
     slots = {name: splices(name, partitions) for name in layout.matrices}
     records: list[FileRecord] = []
     omitted: dict[Omission, None] = dict.fromkeys(layout.omitted)
@@ -54,6 +55,7 @@ def write_objects(
             n_genes=header.n_vars,
             cells=cells,
             genes=genes,
+            features=features,
             counts=slots.get("raw", slots["x"]) if layout.counts is not None else None,
             data=slots["x"],
             obs=frame_columns(file, layout.obs, header.n_obs),
@@ -117,9 +119,9 @@ def _put(sink: Sink, file: MemberFile) -> str:
     return path
 
 
-def _names(file: H5adFile, frame: FrameHeader, sink: Sink, local: Path) -> Splice:
+def _names(file: H5adFile, frame: FrameHeader, sink: Sink, local: Path, dashes: str = "") -> Splice:
     """The names of a frame's rows in a file of their own, because they come many times in an object."""
-    names = frame_names(file, frame)
+    names = frame_names(file, frame, dashes)
     with MemberFile(local) as out:
         out.write(vector_head(names.kind, names.length))
         for block in names.blocks:

@@ -23,6 +23,8 @@ MAX_UNS_TEXTS = 250_000
 """Values of an element of uns that are text, or in the columns of a data frame."""
 
 ASSAY = "RNA"
+FEATURE_DASHES = "_|"
+"""Characters of genes' names that Seurat replaces by dashes in each object it makes; with them NormalizeData fails."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,14 @@
 """A Seurat object of version 4: an assay with counts and data, tables of cells and genes, reductions, misc.
 
-Its version, and the classes of its parts, are those of SeuratObject 4.1.3; newer ones have `UpdateSeuratObject`.
+Its version, and the classes of its parts, are those of SeuratObject 4.1.3. SeuratObject 5.0.2, with Seurat 5.2.1, takes
+it for valid as it is, works on it, and finds the same values in it after `UpdateSeuratObject`.
+
+Genes have a dash in their names for each `_` and `|`, as in all objects that Seurat makes itself.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,6 +36,7 @@ _ROWS = 1 << 20
 
 def seurat(contents: Contents) -> S4:
     """The object, ready to be written."""
+    contents = replace(contents, genes=contents.features)
     reductions = {reduction.name: _reduction(reduction, values) for reduction, values in contents.reductions.items()}
     return S4(
         "Seurat",

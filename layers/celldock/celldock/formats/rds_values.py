@@ -42,15 +42,19 @@ type Blocks = Callable[[], Iterator[tuple[Array, Array | None]]]
 """Reads the values of a column, and where they are missing, block by block; from the start at each call."""
 
 
-def frame_names(file: H5adFile, frame: FrameHeader) -> Vector:
-    """The names of a frame's rows. Raises NotFeasible, while it is written, where two are equal."""
+def frame_names(file: H5adFile, frame: FrameHeader, dashes: str = "") -> Vector:
+    """The names of a frame's rows, with a dash for each of the characters `dashes`.
+
+    Raises NotFeasible, while it is written, where two are equal.
+    """
+    table = str.maketrans(dict.fromkeys(dashes, "-"))
 
     def blocks() -> Iterator[Array]:
         hashes = np.empty(frame.length, np.uint64)
         for start, stop in iter_blocks(frame.length, _TEXT_ROWS):
-            names = file.index(frame, start, stop)
-            hashes[start:stop] = [xxhash.xxh3_64_intdigest(name.encode()) for name in names.tolist()]
-            yield names
+            names = [name.translate(table) for name in file.index(frame, start, stop).tolist()]
+            hashes[start:stop] = [xxhash.xxh3_64_intdigest(name.encode()) for name in names]
+            yield np.array([*names, None], dtype=object)[:-1]
         hashes.sort()
         if (hashes[1:] == hashes[:-1]).any():
             raise NotFeasible(

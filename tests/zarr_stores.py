@@ -1,0 +1,80 @@
+"""Zarr stores of small files, and whether AnnData finds in them what it finds in the file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pytest
+
+from celldock.formats import zarr_store
+from celldock.formats.protocol import FileRecord, Part, Partition, Subject
+from celldock.formats.sink import LocalSink
+from celldock.formats.zarr import Zarr
+from tests.builders import OBS
+from tests.reading import plain_anndata, read_by_anndata
+from tests.subjects import subject_of
+
+ZARR = Zarr()
+OTHERS = OBS.keys() - {"donor_id"}
+"""Columns that a test without an interest in obs does without: each is some files."""
+
+
+def convert(h5ad: Path, folder: Path, cuts: Sequence[int] | None = None) -> tuple[Subject, list[Part]]:
+    """Converts a file into `folder`, in the planned partitions or in those between `cuts`."""
+    subject = subject_of(h5ad)
+    partitions = ZARR.plan(subject.header, 0).partitions
+    if cuts is not None:
+        edges = pairwise([0, *cuts, subject.header.n_obs])
+        partitions = tuple(Partition(index, start, stop) for index, (start, stop) in enumerate(edges))
+    sink = sink_of(folder)
+    parts = [ZARR.convert(subject, partition, sink) for partition in partitions]
+    assert list(sink.scratch.iterdir()) == []
+    return subject, parts
+
+
+def sink_of(folder: Path) -> LocalSink:
+    scratch = folder.with_name(f"{folder.name}-scratch")
+    scratch.mkdir(exist_ok=True)
+    return LocalSink(folder, scratch)
+
+
+def make_store(h5ad: Path, folder: Path, cuts: Sequence[int] | None = None) -> tuple[FileRecord, ...]:
+    """The whole artifact; its files are those of the folder."""
+    subject, parts = convert(h5ad, folder, cuts)
+    files = ZARR.assemble(subject, parts, sink_of(folder)).files
+    there = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    assert sorted(file.path for file in files) == sorted(there)
+    return files
+
+
+def read(folder: Path) -> anndata.AnnData:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return anndata.read_zarr(folder)
+
+
+def plain(data: anndata.AnnData) -> dict[str, Any]:
+    """All that an AnnData holds, in plain Python: types, orders and stored zeros included."""
+    whole: dict[str, Any] = {"X": plain_anndata(data.X), "obs": plain_anndata(data.obs), "var": plain_anndata(data.var)}
+    for name in ("layers", "obsm", "varm", "obsp", "varp", "uns"):
+        whole[name] = plain_anndata(dict(getattr(data, name)))
+    if data.raw is not None:
+        raw: Any = data.raw
+        whole["raw"] = [plain_anndata(raw.X), plain_anndata(raw.var), plain_anndata(dict(raw.varm))]
+    return whole
+
+
+def assert_equal(folder: Path, h5ad: Path) -> None:
+    np.testing.assert_equal(plain(read(folder)), plain(read_by_anndata(h5ad)))
+
+
+def use_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of 12 elements and shards of two: small files have several."""
+    monkeypatch.setattr(zarr_store, "CHUNK_ELEMENTS", 12)
+    monkeypatch.setattr(zarr_store, "SHARD_CHUNKS", 2)
