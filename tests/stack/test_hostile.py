@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from celldock.catalog.states import TERMINAL_STATES
+from celldock.formats.registry import FORMATS
 from tests import builders
 from tests.dock import Dock, Drop, wait_for
 from tests.hostile import CASES, Case
@@ -66,6 +67,8 @@ def dropped(dock: Dock, request: pytest.FixtureRequest, tmp_path_factory: pytest
     for case in cases:
         case.build(folder / f"{case.name}.h5ad")
     other = builders.make_h5ad(folder / "other.h5ad", uns={"title": OTHER}, obs={"secret": OTHER})
+    # What is lawful goes through every converter.
+    dock.api.put_collection("hostile", required_formats=[name for name, each in FORMATS.items() if not each.companion])
     with ExitStack() as planted:
         _plant(dock, planted, _canary_file(folder / "canary.h5ad"))
         secret = dock.drop(other, "other/secret.h5ad")
