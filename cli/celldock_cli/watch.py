@@ -14,11 +14,17 @@ from celldock_cli.outcome import CommandFailed, Exit
 
 POLL_SECONDS = 0.5
 UNSEEN_SECONDS = 60
+PUBLISHING_SECONDS = 900
+"""As long as Publish may take."""
 
 
 def follow(api: Api, dataset: str, version_id: str | None, console: Console) -> dict[str, Any]:
-    """The API's answer once the version is in a final state; says each change of state or step on a terminal."""
+    """The API's answer once the version is in a final state, and public if it goes public by itself.
+
+    Says each change of state or step on a terminal.
+    """
     said = ""
+    publishing_until = 0.0
     unseen_until = time.monotonic() + UNSEEN_SECONDS
     while True:
         answer = _look(api, dataset, version_id, unseen_until)
@@ -30,7 +36,9 @@ def follow(api: Api, dataset: str, version_id: str | None, console: Console) -> 
                 console.print(f"{printable(dataset)}: {line}", markup=False, soft_wrap=True)
             said = line
             if version["state"] in TERMINAL_STATES:
-                return answer
+                publishing_until = publishing_until or time.monotonic() + PUBLISHING_SECONDS
+                if not answer.get("publishing") or time.monotonic() > publishing_until:
+                    return answer
         time.sleep(POLL_SECONDS)
 
 

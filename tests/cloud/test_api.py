@@ -47,6 +47,18 @@ def test_status_gives_dataset_version_and_artifacts(cloud: Cloud, api: ModuleTyp
     assert [(found["format"], found["state"]) for found in document["artifacts"]] == [("cells", "CONVERTED")]
 
 
+@pytest.mark.parametrize(("policy", "publishing"), [("auto", True), ("hold", False)])
+def test_status_says_whether_a_version_is_about_to_go_public(
+    cloud: Cloud, api: ModuleType, policy: str, publishing: bool
+) -> None:
+    call(api, "PUT", "/collections", "", {"collection": "atlas", "publish_policy": policy})
+    ready(cloud, "v1", "01")
+    assert call(api, "GET", "/datasets", urlencode({"id": DATASET}))[1]["publishing"] is False, "nobody asked for it"
+
+    cloud.table.write(cloud.table.update(f"DATASET#{DATASET}", "VERSION#v1").set(publish_requested=True))
+    assert call(api, "GET", "/datasets", urlencode({"id": DATASET}))[1]["publishing"] is publishing
+
+
 def test_status_of_a_version_that_nobody_has_claimed_yet(cloud: Cloud, api: ModuleType) -> None:
     for version, sequencer in (("v2", "55AF"), ("v1", "55AE")):
         cloud.table.receive(run_of(version, sequencer), DATASET, 4, "e")

@@ -161,7 +161,7 @@ FAULTS = {
         "celldock: There is no Python interpreter to start.\n",
     ),
     "a mistake in the code": (
-        "import celldock.validating; celldock.validating.make_plan = lambda *_: 1 / 0",
+        "import celldock.validating; celldock.validating.make_plan = lambda *_, **__: 1 / 0",
         "celldock: ZeroDivisionError: division by zero\n"
         "  hint: CELLDOCK_TRACEBACK=1 in the environment shows where it came from\n",
     ),

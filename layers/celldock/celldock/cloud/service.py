@@ -7,9 +7,10 @@ from http import HTTPStatus
 from typing import Any
 
 from celldock.catalog.keys import pad_sequencer
+from celldock.catalog.policy import publishes_by_itself
 from celldock.catalog.records import Version
 from celldock.catalog.requests import CollectionRequest, DatasetRequest
-from celldock.catalog.states import VersionState
+from celldock.catalog.states import Publication, VersionState
 from celldock.cloud.environment import ApiEnvironment
 from celldock.cloud.executions import Executions
 from celldock.cloud.objects import ObjectStore
@@ -38,14 +39,24 @@ class Service:
         self._publisher = publisher
 
     def status(self, request: DatasetRequest) -> dict[str, Any]:
-        """The dataset, one version of it, the latest unless one is named, and its artifacts."""
+        """The dataset, one version of it, the latest unless one is named, and its artifacts.
+
+        `publishing`: the version is READY and about to go public by itself.
+        """
         version = self._version(request)
         dataset = self._table.dataset(request.key.dataset)
         return {
             "dataset": dataset.model_dump(mode="json") if dataset else None,
             "version": version.model_dump(mode="json"),
             "artifacts": [artifact.model_dump(mode="json") for artifact in self._table.artifacts(version)],
+            "publishing": self._is_publishing(request.key.collection, version),
         }
+
+    def _is_publishing(self, collection: str, version: Version) -> bool:
+        waits = version.state is VersionState.READY and version.publication is Publication.PRIVATE
+        if not waits or not version.publish_requested or version.failure:
+            return False
+        return publishes_by_itself(self._table.collection(collection), version.publish_requested)
 
     def report(self, request: DatasetRequest) -> dict[str, Any]:
         """The report on a version, and a URL that reads it for a quarter of an hour."""
