@@ -104,6 +104,7 @@ def foreign(file: h5py.File, rng: Random) -> str:
             file.create_dataset(path, shape, "f4", external=[("/etc/hostname", 0, h5py.h5f.UNLIMITED)])
         case "virtual":
             layout = h5py.VirtualLayout(shape, "f4")
+            layout.dcpl.set_obj_track_times(False)  # h5py does so itself for all other datasets
             layout[...] = h5py.VirtualSource("/etc/hostname", "x", shape)
             file.create_virtual_dataset(path, layout)
         case "opaque":

@@ -1,6 +1,7 @@
 """The mutator of tests/fuzz knows HDF5's structures and changes what it says it changes."""
 
 import io
+import time
 from functools import cache
 from itertools import pairwise
 from random import Random
@@ -185,6 +186,13 @@ def test_a_mutant_depends_on_its_name_alone(name: str) -> None:
     assert one == again
     assert one.steps
     assert one.data != other.data
+
+
+def test_a_mutant_is_the_same_a_second_later() -> None:
+    """HDF5 stores times by the second, where it is not told otherwise; `csr:5` makes a virtual dataset."""
+    one = mutant("csr:5")
+    time.sleep(1.1)
+    assert mutant("csr:5") == one
 
 
 def test_the_seeds_hold_what_the_service_reads_in_all_its_encodings() -> None:
