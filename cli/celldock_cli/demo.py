@@ -98,18 +98,18 @@ class Demo:
         return stored
 
     def follow_states(self, stored: Upload) -> list[StateSpan]:
-        """Prints each state as it is entered, until the execution ends."""
+        """Prints each state as it is first entered, until the execution ends."""
         machine = self.stack.outputs["MachineArn"]
         name = execution_name(stored.bucket, stored.key, stored.version_id, 1)
         execution = machine.replace(":stateMachine:", ":execution:") + f":{name}"
-        seen: set[int] = set()
+        seen: set[str] = set()
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             status = self._status_of(execution)
             spans = read_spans(self.sfn, execution) if status else []
             for span in spans:
-                if span.event_id not in seen:
-                    seen.add(span.event_id)
+                if span.name not in seen:
+                    seen.add(span.name)
                     self.console.print(f"  → {span.name}", markup=False)
             if status not in (None, "RUNNING"):
                 self.check(f"the execution {status.lower()}", status == "SUCCEEDED")
@@ -119,20 +119,26 @@ class Demo:
         return []
 
     def state_table(self, spans: list[StateSpan]) -> Table:
-        """Each state with its time and the peak memory of the functions that it called."""
-        table = Table("state", "seconds", "peak memory", "of", box=None, header_style="bold", pad_edge=False)
+        """Each state with its time and the peak memory of the functions that it called.
+
+        A Map's branches enter a state side by side: of those visits, the longest.
+        """
+        table = Table("state", "entered", "seconds", "peak memory", "of", box=None, header_style="bold", pad_edge=False)
         called = functions_of_states(self.sfn, self.stack.outputs["MachineArn"])
         invocations = list(self.stack.invocations())
-        for span in spans:
+        for name in dict.fromkeys(span.name for span in spans):
+            visits = [span for span in spans if span.name == name]
             mine = [
                 call
                 for call in invocations
-                if call.function in called.get(span.name, set()) and span.covers(datetime.fromisoformat(call.started))
+                if call.function in called.get(name, set())
+                and any(visit.covers(datetime.fromisoformat(call.started)) for visit in visits)
             ]
             peak = max(mine, key=lambda call: call.peak_mb, default=None)
-            seconds = f"{span.seconds:.2f}" if span.seconds is not None else ""
             memory = (f"{peak.peak_mb:.0f} MB", f"{peak.memory_mb} MB") if peak else ("", "")
-            table.add_row(span.name, seconds, *memory)
+            times = [visit.seconds for visit in visits if visit.seconds is not None]
+            seconds = f"{max(times):.2f}" if len(times) == len(visits) else ""
+            table.add_row(name, f"{len(visits)}×", seconds, *memory)
         return table
 
     def portal_events(self) -> None:

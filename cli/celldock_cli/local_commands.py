@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from celldock.report.text import printable
 from celldock_cli.apps import command_app
 from celldock_cli.outcome import CommandFailed, Exit
 from celldock_local import daemon
@@ -23,20 +24,28 @@ progress = Console(stderr=True, highlight=False)
 
 Data = Annotated[Path, typer.Option("--data", help="Where its data live.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", metavar="NAME=VALUE", help="A parameter of template.yaml, such as Formats=cells."),
+]
 
 
 @app.command()
 def up(
     data: Data = DEFAULT_DATA,
     port: Annotated[int, typer.Option("--port", help="Where it listens; 0 takes a free port.")] = 0,
+    parameters: Parameters = None,
     as_json: Json = False,
 ) -> None:
     """Start the stack, or find the one that runs, and say how to reach it."""
+    given = _parameters(parameters or [])
+    if given and daemon.status(data):
+        raise CommandFailed("the stack runs already: parameters are for one that starts (`down` stops it)", Exit.USAGE)
     if progress.is_terminal:
         progress.print("starting the local stack ...")
     try:
         require_built()
-        info = daemon.up(data, BUILD, port, runtime=RUNTIME)
+        info = daemon.up(data, BUILD, port, runtime=RUNTIME, parameters=given)
     except daemon.StackFailed as error:
         raise CommandFailed(str(error)) from error
     if as_json:
@@ -77,6 +86,13 @@ def reset(data: Data = DEFAULT_DATA) -> None:
     except DataFolderError as error:
         raise CommandFailed(str(error), Exit.USAGE) from error
     out.print(f"deleted {data}", markup=False, soft_wrap=True)
+
+
+def _parameters(given: list[str]) -> dict[str, str]:
+    wrong = next((each for each in given if "=" not in each), None)
+    if wrong is not None:
+        raise CommandFailed(f"--parameter takes NAME=VALUE, not {printable(wrong)}", Exit.USAGE)
+    return {name: value for name, _, value in (each.partition("=") for each in given)}
 
 
 def _how_to_reach(info: daemon.StackInfo) -> str:

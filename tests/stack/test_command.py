@@ -39,7 +39,8 @@ class Command:
 @pytest.fixture(scope="module")
 def celldock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     command = Command(tmp_path_factory.mktemp("command") / "data")
-    up = command.run("local", "up")
+    # The other formats are of no matter here, and take a while.
+    up = command.run("local", "up", "--parameter", "Formats=cells")
     assert up.returncode == 0, up.stderr
     yield command
     command.run("local", "reset")
@@ -60,6 +61,15 @@ def test_up_says_how_to_reach_the_stack_and_finds_it_again(celldock: Command) ->
         assert needed in shown
 
 
+def test_parameters_are_for_a_stack_that_starts(celldock: Command, tmp_path: Path) -> None:
+    running = celldock.run("local", "up", "--parameter", "Formats=zarr")
+    assert (running.returncode, "runs already" in running.stderr) == (2, True)
+    new = Command(tmp_path / "data")
+    for given, told in (("Formats", "NAME=VALUE"), ("Colour=red", "no parameter Colour")):
+        refused = new.run("local", "up", "--parameter", given)
+        assert (refused.returncode != 0, told in refused.stderr) == (True, True), refused.stderr
+
+
 def test_a_submitter_submits_follows_and_publishes(celldock: Command, example: Path) -> None:
     submitted = celldock.run("submit", str(example), "--collection", "lab", "--watch")
     assert (submitted.returncode, "READY" in submitted.stdout) == (0, True), submitted.stderr
@@ -67,6 +77,7 @@ def test_a_submitter_submits_follows_and_publishes(celldock: Command, example: P
 
     before = celldock.json("status", "lab/pbmc68k")
     assert before["dataset"]["published"] is False
+    assert {artifact["format"] for artifact in before["artifacts"]} == {"h5ad", "cells"}
     report = celldock.run("report", "lab/pbmc68k")
     assert (report.returncode, "is valid" in report.stdout) == (0, True)
 
@@ -126,7 +137,7 @@ def test_data_outlive_a_stop(celldock: Command) -> None:
     assert celldock.run("local", "down").stdout == "stopped\n"
     assert celldock.run("status", "lab/pbmc68k").returncode == 2, "nothing is running"
 
-    assert celldock.run("local", "up").returncode == 0
+    assert celldock.run("local", "up", "--parameter", "Formats=cells").returncode == 0
     after = celldock.json("status", "lab/pbmc68k")
     assert (after["dataset"], after["version"]) == (before["dataset"], before["version"])
     assert celldock.json("report", "lab/pbmc68k")["valid"] is True

@@ -109,6 +109,8 @@ class Reference:
         self._closures = {number: frozenset(str(ancestors).split()) for number, ancestors in closures}
         self._block = lru_cache(maxsize=64)(self._read_block)
         self._term = lru_cache(maxsize=1 << 14)(self._read_term)
+        # A file's genes are asked for by several rules and labels, and those of raw.var are often those of var.
+        self._genes = lru_cache(maxsize=12)(self._read_genes)
         self._labels = lru_cache(maxsize=16)(self._read_labels)
         self._symbols = lru_cache(maxsize=4)(self._read_symbols)
 
@@ -146,10 +148,7 @@ class Reference:
         """Those of the genes that there are, by id."""
         found: dict[str, Gene] = {}
         for some in batched((id_ for id_ in ids if _may_exist(id_, _LONGEST_ID)), _GENES_AT_ONCE, strict=False):
-            wanted = f"select * from genes where id in ({', '.join('?' * len(some))})"
-            for id_, symbol, shared, organism, biotype, length in self._database.execute(wanted, some):
-                named = self._organisms[organism], self._biotypes[biotype]
-                found[id_] = Gene(id_, symbol or id_, *named, length, shared == 1)
+            found |= self._genes(some)
         return found
 
     def find_symbol(self, symbol: str, organism: str) -> list[Gene]:
@@ -170,6 +169,14 @@ class Reference:
     def _fields(self, id_: str) -> str | None:
         (first,) = self._database.execute("select max(first) from terms where first <= ?", (id_,)).fetchone()
         return None if first is None else self._block(first).get(id_)
+
+    def _read_genes(self, ids: tuple[str, ...]) -> dict[str, Gene]:
+        found: dict[str, Gene] = {}
+        wanted = f"select * from genes where id in ({', '.join('?' * len(ids))})"
+        for id_, symbol, shared, organism, biotype, length in self._database.execute(wanted, ids):
+            named = self._organisms[organism], self._biotypes[biotype]
+            found[id_] = Gene(id_, symbol or id_, *named, length, shared == 1)
+        return found
 
     def _read_block(self, first: str) -> dict[str, str]:
         (block,) = self._database.execute("select block from terms where first = ?", (first,)).fetchone()
