@@ -17,7 +17,7 @@ export_group = $(UV) export --frozen --quiet --only-group $(1) --no-emit-project
 # numpy is in the layer core, which is below the others.
 export_layer = $(call export_group,$$layer) $$([ $$layer = core ] || echo --no-emit-package numpy)
 
-.PHONY: help setup venv lock check-lock build build-local runtime node sizes format lint test test-long test-unit test-r check-r r-packages fuzz parity demo clean
+.PHONY: help setup venv compiled lock check-lock build build-local runtime node sizes format lint test test-long test-unit test-r check-r r-packages fuzz parity demo clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,12 +93,17 @@ lint: venv check-lock ## Check style, types, the arrows of the house, the templa
 	scripts/sam validate --lint --template template.yaml
 	$(if $(wildcard scripts/draw_workflow.py),$(BIN)/python scripts/draw_workflow.py --check)
 
-test: setup build build-local runtime ## Run all tests, with all that they need
+# Tests start hundreds of processes: none of them is to compile by itself what it imports.
+compiled: setup
+	@$(UV) sync --frozen --quiet --compile-bytecode
+	@$(BIN)/python -m compileall -q -j 0 cli functions layers/celldock local tests
+
+test: compiled build build-local runtime ## Run all tests, with all that they need
 	@command -v bwrap > /dev/null || echo "note: no bubblewrap on PATH: function sandboxes are plain processes"
 	@$(MAKE) --no-print-directory node || echo "note: npm could not install zarrita: its test is skipped"
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
-test-long: setup build build-local runtime ## Run what `make test` takes samples of: every hostile file, more mutants, twenty files at once, stock moto
+test-long: compiled build build-local runtime ## Run what `make test` takes samples of: every hostile file, more mutants, twenty files at once, stock moto
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m long $(ARGS)
 
 test-unit: setup ## Run the tests that need neither build nor local stack

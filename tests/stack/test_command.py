@@ -61,13 +61,10 @@ def test_up_says_how_to_reach_the_stack_and_finds_it_again(celldock: Command) ->
         assert needed in shown
 
 
-def test_parameters_are_for_a_stack_that_starts(celldock: Command, tmp_path: Path) -> None:
-    running = celldock.run("local", "up", "--parameter", "Formats=zarr")
-    assert (running.returncode, "runs already" in running.stderr) == (2, True)
-    new = Command(tmp_path / "data")
-    for given, told in (("Formats", "NAME=VALUE"), ("Colour=red", "no parameter Colour")):
-        refused = new.run("local", "up", "--parameter", given)
-        assert (refused.returncode != 0, told in refused.stderr) == (True, True), refused.stderr
+def test_parameters_are_for_a_stack_that_starts(celldock: Command) -> None:
+    for given, told in (("Formats=zarr", "runs already"), ("Formats", "NAME=VALUE")):
+        refused = celldock.run("local", "up", "--parameter", given)
+        assert (refused.returncode, told in refused.stderr) == (2, True), refused.stderr
 
 
 def test_a_submitter_submits_follows_and_publishes(celldock: Command, example: Path) -> None:
