@@ -10,7 +10,7 @@ import pytest
 from tests.dock import Dock
 
 
-@pytest.mark.parametrize("files", [5, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("files", [3, pytest.param(20, marks=pytest.mark.long)])
 def test_many_files_at_once_all_end_right(dock: Dock, example: Path, figures: list[str], files: int) -> None:
     good, bad = example.read_bytes(), example.read_bytes()[:-1000]
     started = time.monotonic()

@@ -26,7 +26,8 @@ SCHEMA_OF = {
 
 @pytest.fixture(scope="module")
 def ready(dock: Dock, example: Path) -> Drop:
-    """The real example, READY."""
+    """The real example, READY; what the portal was told before that of other files is gone."""
+    dock.sqs.purge_queue(QueueUrl=dock.outputs["PortalQueueUrl"])
     drop = dock.drop(example, "path/pbmc68k.h5ad")
     assert dock.finished(drop)["state"] == "READY"
     return drop

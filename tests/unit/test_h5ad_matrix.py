@@ -259,9 +259,9 @@ def test_nothing_stays_in_the_scratch_folder(tmp_path: Path) -> None:
         Stored("dense", chunks=None),
         # Chunks that are unpacked on disk, or read where they lie.
         Stored("csr", chunks=(2_660_000,), filters="gzip, shuffle", indices="<i8"),
-        Stored("csr", chunks=(900_000,), filters="gzip, shuffle, fletcher32"),
+        pytest.param(Stored("csr", chunks=(900_000,), filters="gzip, shuffle, fletcher32"), marks=pytest.mark.long),
         Stored("csr", chunks=(900_000,), filters="none"),
-        Stored("csc", data="<i8", chunks=(2_660_000,)),
+        pytest.param(Stored("csc", data="<i8", chunks=(2_660_000,)), marks=pytest.mark.long),
         Stored("dense", chunks=(20_000, 400)),
         Stored("dense", chunks=(15_000, 300), filters="gzip, shuffle"),
     ],

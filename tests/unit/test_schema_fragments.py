@@ -224,7 +224,7 @@ ROWS = st.lists(
 
 
 @given(rows=ROWS, is_sorted=st.booleans(), block=st.sampled_from([30, 90, 1 << 20]))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_as_many_rows_repeat_as_a_set_of_them_says(
     check: Check, monkeypatch: pytest.MonkeyPatch, rows: list[Row], is_sorted: bool, block: int
 ) -> None:
