@@ -98,13 +98,14 @@ compiled: setup
 	@$(UV) sync --frozen --quiet --compile-bytecode
 	@$(BIN)/python -m compileall -q -j 0 cli functions layers/celldock local tests
 
+# Three workers keep two processors busy: the tests of the stack wait a third of their time.
 test: compiled build build-local runtime ## Run all tests, with all that they need
 	@command -v bwrap > /dev/null || echo "note: no bubblewrap on PATH: function sandboxes are plain processes"
 	@$(MAKE) --no-print-directory node || echo "note: npm could not install zarrita: its test is skipped"
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 test-long: compiled build build-local runtime ## Run what `make test` takes samples of: every hostile file, more mutants, twenty files at once, stock moto
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m long $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m long $(ARGS)
 
 test-unit: setup ## Run the tests that need neither build nor local stack
 	$(BIN)/pytest -n auto tests/unit tests/cloud $(ARGS)
