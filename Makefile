@@ -105,7 +105,7 @@ test: compiled build build-local runtime ## Run all tests, with all that they ne
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 test-long: compiled build build-local runtime ## Run what `make test` takes samples of: every hostile file, more mutants, twenty files at once, stock moto
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m long $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m long $(ARGS)
 
 test-unit: setup ## Run the tests that need neither build nor local stack
 	$(BIN)/pytest -n auto tests/unit tests/cloud $(ARGS)
