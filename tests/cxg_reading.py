@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import pairwise
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +12,11 @@ import numpy as np
 import tiledb
 
 from celldock.formats.cxg import Cxg
-from celldock.formats.protocol import FileRecord, Part, Partition, Subject
-from celldock.formats.sink import LocalSink
-from celldock.scan import ScanResult
-from tests.subjects import subject_of
+from tests.subjects import assembled, converted
 
 CXG = Cxg()
-
-
-def convert(
-    h5ad: Path, folder: Path, cuts: Sequence[int] | None = None, scan: Callable[[], ScanResult] | None = None
-) -> tuple[Subject, list[Part]]:
-    """Converts a file into `folder`, in the planned partitions or in those between `cuts`."""
-    subject = replace(subject_of(h5ad), scan=scan)
-    partitions = CXG.plan(subject.header, 0).partitions
-    if cuts is not None:
-        edges = pairwise([0, *cuts, subject.header.n_obs])
-        partitions = tuple(Partition(index, start, stop) for index, (start, stop) in enumerate(edges))
-    sink = sink_of(folder)
-    parts = [CXG.convert(subject, partition, sink) for partition in partitions]
-    assert list(sink.scratch.iterdir()) == []
-    return subject, parts
-
-
-def sink_of(folder: Path) -> LocalSink:
-    scratch = folder.with_name(f"{folder.name}-scratch")
-    scratch.mkdir(exist_ok=True)
-    return LocalSink(folder, scratch)
-
-
-def make_cxg(
-    h5ad: Path, folder: Path, cuts: Sequence[int] | None = None, scan: Callable[[], ScanResult] | None = None
-) -> tuple[FileRecord, ...]:
-    """The whole artifact; its files are those of the folder."""
-    subject, parts = convert(h5ad, folder, cuts, scan)
-    files = CXG.assemble(subject, parts, sink_of(folder)).files
-    there = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    assert sorted(file.path for file in files) == sorted(there)
-    return files
+convert = partial(converted, CXG)
+make_cxg = partial(assembled, CXG)
 
 
 @dataclass(frozen=True)

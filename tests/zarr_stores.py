@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,44 +12,16 @@ import numpy as np
 import pytest
 
 from celldock.formats import zarr_store
-from celldock.formats.protocol import FileRecord, Part, Partition, Subject
-from celldock.formats.sink import LocalSink
 from celldock.formats.zarr import Zarr
 from tests.builders import OBS
 from tests.reading import plain_anndata, read_by_anndata
-from tests.subjects import subject_of
+from tests.subjects import assembled, converted
 
 ZARR = Zarr()
+convert = partial(converted, ZARR)
+make_store = partial(assembled, ZARR)
 OTHERS = OBS.keys() - {"donor_id"}
 """Columns that a test without an interest in obs does without: each is some files."""
-
-
-def convert(h5ad: Path, folder: Path, cuts: Sequence[int] | None = None) -> tuple[Subject, list[Part]]:
-    """Converts a file into `folder`, in the planned partitions or in those between `cuts`."""
-    subject = subject_of(h5ad)
-    partitions = ZARR.plan(subject.header, 0).partitions
-    if cuts is not None:
-        edges = pairwise([0, *cuts, subject.header.n_obs])
-        partitions = tuple(Partition(index, start, stop) for index, (start, stop) in enumerate(edges))
-    sink = sink_of(folder)
-    parts = [ZARR.convert(subject, partition, sink) for partition in partitions]
-    assert list(sink.scratch.iterdir()) == []
-    return subject, parts
-
-
-def sink_of(folder: Path) -> LocalSink:
-    scratch = folder.with_name(f"{folder.name}-scratch")
-    scratch.mkdir(exist_ok=True)
-    return LocalSink(folder, scratch)
-
-
-def make_store(h5ad: Path, folder: Path, cuts: Sequence[int] | None = None) -> tuple[FileRecord, ...]:
-    """The whole artifact; its files are those of the folder."""
-    subject, parts = convert(h5ad, folder, cuts)
-    files = ZARR.assemble(subject, parts, sink_of(folder)).files
-    there = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
-    assert sorted(file.path for file in files) == sorted(there)
-    return files
 
 
 def read(folder: Path) -> anndata.AnnData:

@@ -8,7 +8,6 @@ import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,16 @@ from hypothesis import strategies as st
 from celldock.errors import InvalidSubmission, ServiceFault
 from celldock.formats.cells import Cells
 from celldock.formats.cells_layout import MAX_COLUMNS, layout_of, unique_names
-from celldock.formats.protocol import Part, Partition, Subject
+from celldock.formats.protocol import Partition
 from celldock.formats.sink import LocalSink
 from celldock.h5ad.file import read_header
 from celldock.h5ad.headers import ArrayHeader, ColumnHeader
 from celldock.h5ad.source import LocalSource
 from tests.builders import OBS, make_h5ad
-from tests.subjects import subject_of
+from tests.subjects import converted, subject_of
 
 CELLS = Cells()
+convert = partial(converted, CELLS)
 CATEGORIES = 100_000
 
 type Row = tuple[Any, ...]
@@ -52,21 +52,6 @@ class Table:
 
     def type(self, name: str) -> str:
         return self.types[self.names.index(name)]
-
-
-def convert(h5ad: Path, folder: Path, cuts: Sequence[int] | None = None) -> tuple[Subject, list[Part]]:
-    """Converts a file into `folder`, in the planned partitions or in those between `cuts`."""
-    subject = subject_of(h5ad)
-    header = subject.header
-    partitions = CELLS.plan(header, 0).partitions
-    if cuts is not None:
-        edges = pairwise([0, *cuts, header.n_obs])
-        partitions = tuple(Partition(index, start, stop) for index, (start, stop) in enumerate(edges))
-    scratch = folder.with_name(f"{folder.name}-scratch")
-    scratch.mkdir(exist_ok=True)
-    parts = [CELLS.convert(subject, part, LocalSink(folder, scratch)) for part in partitions]
-    assert list(scratch.iterdir()) == []
-    return subject, parts
 
 
 def make_bare(path: Path, n_obs: int, obs: Mapping[str, Any], **overrides: Any) -> Path:

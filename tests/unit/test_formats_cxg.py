@@ -24,9 +24,9 @@ from celldock.formats.cxg import Cxg
 from celldock.formats.protocol import FileRecord, Partition
 from celldock.formats.sink import LocalSink
 from tests.builders import make_anndata, make_counts, make_h5ad
-from tests.cxg_reading import CXG, CxgReader, convert, make_cxg, sink_of
+from tests.cxg_reading import CXG, CxgReader, convert, make_cxg
 from tests.scanning import scanned
-from tests.subjects import subject_of
+from tests.subjects import sink_of, subject_of
 
 
 @pytest.fixture

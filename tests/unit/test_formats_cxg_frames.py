@@ -17,9 +17,9 @@ from celldock.errors import NotFeasible
 from celldock.formats import cxg_embeddings, cxg_frames, cxg_layout
 from celldock.formats.cxg_colors import hex_color
 from tests.builders import OBS, cell_names, gene_names, make_anndata, make_anndata_2_0_0, make_counts, make_h5ad
-from tests.cxg_reading import CXG, CxgReader, convert, make_cxg, sink_of
+from tests.cxg_reading import CXG, CxgReader, convert, make_cxg
 from tests.spatial import visium_options
-from tests.subjects import subject_of
+from tests.subjects import sink_of, subject_of
 
 LARGE = 2**31
 

@@ -7,7 +7,6 @@ import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from celldock.formats.sink import LocalSink
 from tests.builders import OBS, make_anndata, make_h5ad
 from tests.r_reading import NA, RObject, cells_by_genes, plain, read_rds
 from tests.scanning import scanned
-from tests.subjects import subject_of
+from tests.subjects import converted, sink_of, subject_of
 
 RDS = Rds()
 SEURAT, SCE = "seurat.rds", "sce.rds"
@@ -38,23 +37,13 @@ def small_h5ad(path: Path, **overrides: Any) -> Path:
     return make_h5ad(path, drop=OBS.keys() - {"donor_id"}, **overrides)
 
 
-def partitions_of(subject: Subject, cuts: Sequence[int] | None) -> list[Partition]:
-    if cuts is None:
-        return list(RDS.plan(subject.header, 0).partitions)
-    edges = pairwise([0, *cuts, subject.header.n_obs])
-    return [Partition(index, start, stop) for index, (start, stop) in enumerate(edges)]
-
-
 def convert(h5ad: Path, folder: Path, cuts: Sequence[int] | None = None) -> tuple[Subject, list[Part]]:
     """Converts a file into `folder`, in the planned partitions or in those between `cuts`."""
-    subject = subject_of(h5ad)
-    scratch = folder.with_name(f"{folder.name}-scratch")
-    scratch.mkdir(exist_ok=True)
-    sink = LocalSink(folder, scratch)
-    parts = [RDS.convert(subject, partition, sink) for partition in partitions_of(subject, cuts)]
+    subject, parts = converted(RDS, h5ad, folder, cuts)
+    sink = sink_of(folder)
     files = RDS.assemble(subject, parts, sink).files
     assert [file.path for file in files] == [SEURAT, SCE]
-    assert list(scratch.iterdir()) == []
+    assert list(sink.scratch.iterdir()) == []
     return subject, parts
 
 
@@ -396,7 +385,7 @@ def test_memory_does_not_grow_with_the_cells(tmp_path: Path) -> None:
         h5ad = small_h5ad(tmp_path / "a.h5ad", n_obs=n_obs, n_vars=1, raw=False, obsm={"X_pca": pca}, compression=None)
         subject = subject_of(h5ad)
         sink = LocalSink(tmp_path / "rds", tmp_path)
-        parts = [RDS.convert(subject, partition, sink) for partition in partitions_of(subject, None)]
+        parts = [RDS.convert(subject, partition, sink) for partition in RDS.plan(subject.header, 0).partitions]
         tracemalloc.start()
         try:
             RDS.assemble(subject, parts, sink)

@@ -20,8 +20,8 @@ from celldock.formats import zarr_sources, zarr_store
 from celldock.formats.protocol import Partition
 from celldock.formats.zarr_store import crc32c
 from tests.builders import make_anndata, make_h5ad
-from tests.subjects import subject_of
-from tests.zarr_stores import OTHERS, ZARR, assert_equal, convert, make_store, read, sink_of, use_small_chunks
+from tests.subjects import sink_of, subject_of
+from tests.zarr_stores import OTHERS, ZARR, assert_equal, convert, make_store, read, use_small_chunks
 
 DATA = Path(__file__).parents[1] / "data" / "h5ad"
 VERSIONS = sorted(path.name.removesuffix(".h5ad.xz") for path in DATA.glob("*.xz") if "awkward" not in path.name)

@@ -14,8 +14,8 @@ from celldock.formats.protocol import Partition
 from celldock.formats.zarr_layout import MAX_NAME_BYTES, path_obstacle
 from celldock.h5ad.elements import MAX_ELEMENT_BYTES
 from tests.builders import make_anndata, make_h5ad
-from tests.subjects import subject_of
-from tests.zarr_stores import OTHERS, ZARR, convert, make_store, read, sink_of, use_small_chunks
+from tests.subjects import sink_of, subject_of
+from tests.zarr_stores import OTHERS, ZARR, convert, make_store, read, use_small_chunks
 
 
 def test_what_a_store_cannot_hold_is_left_out_and_listed(tmp_path: Path) -> None:
