@@ -58,6 +58,10 @@ def test_status_says_whether_a_version_is_about_to_go_public(
     cloud.table.write(cloud.table.update(f"DATASET#{DATASET}", "VERSION#v1").set(publish_requested=True))
     assert call(api, "GET", "/datasets", urlencode({"id": DATASET}))[1]["publishing"] is publishing
 
+    ready(cloud, "v2", "02")
+    older = urlencode({"id": DATASET, "version": "v1"})
+    assert call(api, "GET", "/datasets", older)[1]["publishing"] is False, "it is not the latest any more"
+
 
 def test_status_of_a_version_that_nobody_has_claimed_yet(cloud: Cloud, api: ModuleType) -> None:
     for version, sequencer in (("v2", "55AF"), ("v1", "55AE")):

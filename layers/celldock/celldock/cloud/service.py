@@ -8,7 +8,7 @@ from typing import Any
 
 from celldock.catalog.keys import pad_sequencer
 from celldock.catalog.policy import publishes_by_itself
-from celldock.catalog.records import Version
+from celldock.catalog.records import Dataset, Version
 from celldock.catalog.requests import CollectionRequest, DatasetRequest
 from celldock.catalog.states import Publication, VersionState
 from celldock.cloud.environment import ApiEnvironment
@@ -49,10 +49,13 @@ class Service:
             "dataset": dataset.model_dump(mode="json") if dataset else None,
             "version": version.model_dump(mode="json"),
             "artifacts": [artifact.model_dump(mode="json") for artifact in self._table.artifacts(version)],
-            "publishing": self._is_publishing(request.key.collection, version),
+            "publishing": dataset is not None and self._is_publishing(request.key.collection, dataset, version),
         }
 
-    def _is_publishing(self, collection: str, version: Version) -> bool:
+    def _is_publishing(self, collection: str, dataset: Dataset, version: Version) -> bool:
+        # One that is not the latest may never be published: where a newer one is, it loses.
+        if version.version_id != dataset.latest_version:
+            return False
         waits = version.state is VersionState.READY and version.publication is Publication.PRIVATE
         if not waits or not version.publish_requested or version.failure:
             return False
